@@ -1,0 +1,15 @@
+{
+  "targets": [{
+    "target_name": "sealdisk",
+    "sources": [
+      "native/addon.cc",
+      "<!@(ls native/crypto/*.cc native/engine/*.cc native/netlink/*.cc)"
+    ],
+    "include_dirs": ["native", "<!@(node -p \"require('node-addon-api').include\")"],
+    "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+    "cflags": ["-Wall", "-Wextra", "-O3", "-fvisibility=hidden", "-fno-strict-aliasing"],
+    "cflags_cc": ["-std=gnu++20"],
+    "cflags_cc!": ["-fno-rtti", "-std=gnu++17"],
+    "libraries": ["-luring"]
+  }]
+}

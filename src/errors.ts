@@ -1,0 +1,438 @@
+/**
+ * The one error catalogue.
+ *
+ * Every failure that a user, a peer or a script can meet has a code here, with what it says, what the operator does
+ * about it, the exit code of the command that met it and, where an NBD client can meet it, the errno on the wire.
+ * It is a leaf: every room may import it, it imports none. docs/errors.md is tested against it.
+ */
+
+/** What class of thing went wrong; it decides the exit code and, for keys, the policy (see src/disk/key-lease.ts). */
+export type Group =
+  | 'usage'
+  | 'missing'
+  | 'refused'
+  | 'revoked'
+  | 'unreachable'
+  | 'wrong'
+  | 'busy'
+  | 'system'
+  | 'protocol'
+  | 'internal';
+
+/** Exit code of a command that fails with an error of the group. 0 is success. */
+export const EXIT_CODES: Readonly<Record<Group, number>> = {
+  internal: 1,
+  usage: 2,
+  missing: 3,
+  refused: 4,
+  revoked: 5,
+  unreachable: 6,
+  wrong: 7,
+  busy: 8,
+  system: 9,
+  protocol: 10,
+};
+
+export type FactValue = string | number | bigint | boolean;
+// biome-ignore lint/suspicious/noExplicitAny: each entry narrows its own facts; see FactsOf.
+type AnyFacts = any;
+
+interface Entry {
+  readonly group: Group;
+  /** The one line, without a full stop; it names what was found and, where there is one, what was expected. */
+  readonly says: (facts: AnyFacts) => string;
+  /** What the operator does about it, in the imperative, without a full stop. */
+  readonly remedy: string;
+}
+
+type FoundExpected = { found: FactValue; expected: FactValue };
+type Path = { path: string };
+type PathErrno = { path: string; errno: string };
+type KeyUri = { keyUri: string };
+
+const entry = <F>(group: Group, says: (facts: F) => string, remedy: string) => ({ group, says, remedy });
+
+export const CATALOGUE = {
+  // --- what was typed
+  USAGE: entry<{ what: string }>('usage', (f) => f.what, 'see --help of the command'),
+  SIZE_SYNTAX: entry<{ found: string }>(
+    'usage',
+    (f) => `"${f.found}" is not a size`,
+    'give a number of bytes, or one with K, M, G, T (powers of 1024)',
+  ),
+  DURATION_SYNTAX: entry<{ found: string }>(
+    'usage',
+    (f) => `"${f.found}" is not a duration`,
+    'give a number with ms, s, m or h, as in 5s, 2m, 1h',
+  ),
+  NOT_CONFIRMED: entry<{ what: string }>(
+    'usage',
+    (f) => `${f.what}: not confirmed, nothing was changed`,
+    'answer yes, or give --yes',
+  ),
+  KEY_URI_SYNTAX: entry<{ keyUri: string; why: string }>(
+    'usage',
+    (f) => `"${f.keyUri}" is not a key URI: ${f.why}`,
+    'use local:alias/NAME, alias/NAME or a key id',
+  ),
+  KEY_URI_SCHEME: entry<{ scheme: string; known: string }>(
+    'usage',
+    (f) => `no key provider for "${f.scheme}:"`,
+    'use a scheme that this build has (sealdisk key --help lists them)',
+  ),
+
+  // --- files and disks
+  DISK_NOT_FOUND: entry<Path>('missing', (f) => `${f.path}: no such disk`, 'check the path'),
+  DISK_EXISTS: entry<Path>(
+    'busy',
+    (f) => `${f.path} already exists`,
+    'choose another name; nothing was changed',
+  ),
+  DISK_IN_USE: entry<Path>(
+    'busy',
+    (f) => `${f.path} is held by another process`,
+    'detach it, or end the process that holds it',
+  ),
+  DISK_TOO_SMALL: entry<{ path: string; found: FactValue; expected: FactValue }>(
+    'refused',
+    (f) => `${f.path} has ${f.found} bytes, its header needs at least ${f.expected}`,
+    'restore the file from a copy of full length',
+  ),
+  DISK_IO: entry<PathErrno>(
+    'system',
+    (f) => `${f.path}: ${f.errno}`,
+    'check the file, its file system and your rights',
+  ),
+
+  // --- LUKS2 headers
+  LUKS2_NOT_LUKS: entry<Path>(
+    'refused',
+    (f) => `${f.path} is not a LUKS2 volume`,
+    'check the path; sealdisk create makes a disk',
+  ),
+  LUKS2_VERSION: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS header version ${f.found}, expected ${f.expected}`,
+    'convert the volume with cryptsetup convert --type luks2',
+  ),
+  LUKS2_HEADER_SIZE: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS2 header size ${f.found}, expected ${f.expected}`,
+    'restore the header from a backup',
+  ),
+  LUKS2_HEADER_OFFSET: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS2 header copy says offset ${f.found}, but stands at ${f.expected}`,
+    'restore the header from a backup',
+  ),
+  LUKS2_CHECKSUM_ALGORITHM: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS2 header checksum algorithm "${f.found}", expected ${f.expected}`,
+    'restore the header from a backup',
+  ),
+  LUKS2_CHECKSUM: entry<{ copies: string }>(
+    'refused',
+    (f) => `LUKS2 header checksum does not match (${f.copies})`,
+    'restore the header from a backup',
+  ),
+  LUKS2_JSON: entry<{ why: string }>(
+    'refused',
+    (f) => `LUKS2 JSON area is not valid: ${f.why}`,
+    'restore the header from a backup',
+  ),
+  LUKS2_FIELD: entry<{ field: string; found: FactValue; expected: FactValue }>(
+    'refused',
+    (f) => `LUKS2 ${f.field} is ${f.found}, expected ${f.expected}`,
+    'restore the header from a backup',
+  ),
+  LUKS2_CIPHER: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS2 cipher "${f.found}", expected ${f.expected}`,
+    'open this volume with cryptsetup; sealdisk serves AES-256-XTS only',
+  ),
+  LUKS2_SECTOR_SIZE: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS2 sector size ${f.found}, expected ${f.expected}`,
+    'open this volume with cryptsetup',
+  ),
+  LUKS2_SEGMENTS: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS2 header has ${f.found}, expected ${f.expected}`,
+    'finish a running cryptsetup reencrypt, or restore the header from a backup',
+  ),
+  LUKS2_REQUIREMENT: entry<{ found: string }>(
+    'refused',
+    (f) => `LUKS2 header requires "${f.found}", which sealdisk does not know`,
+    'open this volume with the program that wrote it',
+  ),
+  LUKS2_DIGEST: entry<{ field: string; found: FactValue; expected: FactValue }>(
+    'refused',
+    (f) => `LUKS2 digest ${f.field} is ${f.found}, expected ${f.expected}`,
+    'restore the header from a backup',
+  ),
+  LUKS2_TOKEN_MISSING: entry<Path>(
+    'refused',
+    (f) => `${f.path} is LUKS2, but has no sealdisk-kms token`,
+    'open it with cryptsetup; sealdisk create makes a disk whose key is in a KMS',
+  ),
+  LUKS2_TOKEN: entry<{ field: string; found: FactValue; expected: FactValue }>(
+    'refused',
+    (f) => `sealdisk-kms token: ${f.field} is ${f.found}, expected ${f.expected}`,
+    'restore the header from a backup, or use a newer sealdisk',
+  ),
+  LUKS2_FITS: entry<{ what: string; found: FactValue; expected: FactValue }>(
+    'refused',
+    (f) => `LUKS2 ${f.what} is ${f.found}, expected ${f.expected}`,
+    'restore the header from a backup, or the file to its full length',
+  ),
+  LUKS2_JSON_FULL: entry<FoundExpected>(
+    'refused',
+    (f) => `LUKS2 JSON area would need ${f.found} bytes, it has ${f.expected}`,
+    'use fewer or shorter tags',
+  ),
+  LUKS2_ALTERED: entry<{ what: string }>(
+    'refused',
+    (f) => `the header was altered: ${f.what} does not match the data key`,
+    'do not trust this disk; restore the header from a backup',
+  ),
+
+  // --- keys: revoked (somebody decided)
+  KMS_KEY_DISABLED: entry<KeyUri>(
+    'revoked',
+    (f) => `key ${f.keyUri} is disabled`,
+    'enable it (sealdisk key enable)',
+  ),
+  KMS_KEY_PENDING_DELETION: entry<KeyUri>(
+    'revoked',
+    (f) => `key ${f.keyUri} is pending deletion`,
+    'cancel its deletion, then enable it',
+  ),
+  KMS_KEY_PENDING_IMPORT: entry<KeyUri>(
+    'revoked',
+    (f) => `key ${f.keyUri} has no key material (pending import)`,
+    'import its key material again',
+  ),
+  KMS_KEY_NOT_FOUND: entry<KeyUri>(
+    'revoked',
+    (f) => `key ${f.keyUri} does not exist`,
+    'check the key, the pool and the account; a deleted key cannot come back',
+  ),
+  KMS_ACCESS_DENIED: entry<{ keyUri: string; why: string }>(
+    'revoked',
+    (f) => `access to key ${f.keyUri} is denied: ${f.why}`,
+    'grant the right to use the key',
+  ),
+
+  // --- keys: unreachable (nobody decided)
+  KMS_TIMEOUT: entry<{ keyUri: string; timeoutMs: number }>(
+    'unreachable',
+    (f) => `the KMS of key ${f.keyUri} did not answer within ${f.timeoutMs} ms`,
+    'check the KMS and the network',
+  ),
+  KMS_CONNECTION: entry<{ keyUri: string; why: string }>(
+    'unreachable',
+    (f) => `the KMS of key ${f.keyUri} cannot be reached: ${f.why}`,
+    'check the KMS and the network',
+  ),
+  KMS_SERVER_ERROR: entry<{ keyUri: string; why: string }>(
+    'unreachable',
+    (f) => `the KMS of key ${f.keyUri} failed: ${f.why}`,
+    'check the KMS',
+  ),
+  KMS_THROTTLED: entry<KeyUri>(
+    'unreachable',
+    (f) => `the KMS of key ${f.keyUri} asks to slow down`,
+    'wait, or raise the quota of the KMS',
+  ),
+  KMS_BAD_REPLY: entry<{ keyUri: string; why: string }>(
+    'unreachable',
+    (f) => `what answers for key ${f.keyUri} is not its KMS: ${f.why}`,
+    'check the endpoint',
+  ),
+
+  // --- keys: wrong (nothing to wait for)
+  KMS_INVALID_CIPHERTEXT: entry<KeyUri>(
+    'wrong',
+    (f) => `the wrapped data key was not made by key ${f.keyUri}, or was altered`,
+    'restore the header from a backup',
+  ),
+  KMS_WRONG_CONTEXT: entry<KeyUri>(
+    'wrong',
+    (f) => `the wrapped data key belongs to another disk (key ${f.keyUri})`,
+    'restore the header of this disk from a backup',
+  ),
+  KMS_UNSUPPORTED_KEY: entry<{ keyUri: string; found: string; expected: string }>(
+    'wrong',
+    (f) => `key ${f.keyUri} is ${f.found}, expected ${f.expected}`,
+    'use a symmetric key',
+  ),
+
+  // --- the embedded KMS
+  KMS_SERVICE_KEY: entry<{ verb: string }>(
+    'refused',
+    (f) => `the service key alias/acs/ecs cannot be ${f.verb} by hand`,
+    'create a key of your own (sealdisk key create) and use that',
+  ),
+  KMS_ALIAS_TAKEN: entry<{ alias: string; keyId: string }>(
+    'busy',
+    (f) => `${f.alias} already names key ${f.keyId}`,
+    'choose another alias',
+  ),
+  KMS_ALIAS_SYNTAX: entry<{ found: string }>(
+    'usage',
+    (f) => `"${f.found}" is not an alias`,
+    'use alias/ and then letters, digits, / _ - (1 to 255 characters; alias/acs/ is reserved)',
+  ),
+  KMS_STATE: entry<{ keyUri: string; state: string; verb: string }>(
+    'refused',
+    (f) => `key ${f.keyUri} is ${f.state}, it cannot be ${f.verb}`,
+    'see its state with sealdisk key show',
+  ),
+  KMS_STORE: entry<{ path: string; why: string }>(
+    'system',
+    (f) => `the embedded KMS at ${f.path} cannot be used: ${f.why}`,
+    'check the folder, its rights and its root key file',
+  ),
+  KMS_STORE_ALTERED: entry<Path>(
+    'refused',
+    (f) => `${f.path} was altered, or sealed with another root key`,
+    'restore the KMS folder from a backup, with its root.key',
+  ),
+
+  // --- NBD
+  NBD_PROTOCOL: entry<{ what: string; found: FactValue; expected: FactValue }>(
+    'protocol',
+    (f) => `NBD peer: ${f.what} is ${f.found}, expected ${f.expected}`,
+    'check the client',
+  ),
+  NBD_HANDSHAKE_TIMEOUT: entry<{ timeoutMs: number }>(
+    'protocol',
+    (f) => `NBD peer did not finish the handshake within ${f.timeoutMs} ms`,
+    'check the client',
+  ),
+  NBD_ADDRESS: entry<{ address: string; errno: string }>(
+    'system',
+    (f) => `cannot listen on ${f.address}: ${f.errno}`,
+    'choose another address, or end what uses it',
+  ),
+
+  // --- engine and kernel
+  ENGINE_SELF_TEST: entry<{ what: string }>(
+    'internal',
+    (f) => `the cipher's known-answer test failed (${f.what}); nothing is served`,
+    'do not use this machine for encryption; report it',
+  ),
+  ENGINE_ADDON: entry<{ why: string }>(
+    'system',
+    (f) => `the native engine cannot be loaded: ${f.why}`,
+    'run make build with the Node that runs sealdisk',
+  ),
+  ENGINE_SYSTEM: entry<{ what: string; errno: string }>(
+    'system',
+    (f) => `${f.what}: ${f.errno}`,
+    'check limits (ulimit -l), rights and the kernel log',
+  ),
+  KERNEL_NO_NBD: entry<{ why: string }>(
+    'system',
+    (f) => `the kernel has no nbd driver: ${f.why}`,
+    'modprobe nbd, or use sealdisk serve',
+  ),
+  KERNEL_NETLINK: entry<{ what: string; errno: string }>(
+    'system',
+    (f) => `nbd ${f.what}: ${f.errno}`,
+    'check the kernel log; attach needs root (CAP_SYS_ADMIN)',
+  ),
+  KERNEL_NO_DEVICE: entry<{ device: string }>(
+    'busy',
+    (f) => `${f.device}`,
+    'detach a disk, or load nbd with a larger nbds_max',
+  ),
+
+  // --- attachments
+  ATTACH_ALREADY: entry<{ path: string; device: string }>(
+    'busy',
+    (f) => `${f.path} is already attached as ${f.device}`,
+    'detach it first',
+  ),
+  ATTACH_NOT_ATTACHED: entry<{ target: string }>(
+    'missing',
+    (f) => `${f.target} is not attached`,
+    'see sealdisk list',
+  ),
+  ATTACH_DEVICE_BUSY: entry<{ device: string; why: string }>(
+    'busy',
+    (f) => `${f.device} is ${f.why}`,
+    'unmount and close it; --force takes it away and fails what is parked',
+  ),
+  ATTACH_SERVER_DIED: entry<{ how: string; log: string }>(
+    'system',
+    (f) => `the server process ended before the disk was attached (${f.how})`,
+    'read its log',
+  ),
+  ATTACH_TIMEOUT: entry<{ what: string; timeoutMs: number }>(
+    'system',
+    (f) => `${f.what} took longer than ${f.timeoutMs} ms`,
+    'read the log of the attachment and the kernel log',
+  ),
+
+  // --- ours
+  INTERNAL: entry<{ what: string }>('internal', (f) => `unexpected: ${f.what}`, 'report it, with -v'),
+} as const satisfies Record<string, Entry>;
+
+export type Code = keyof typeof CATALOGUE;
+export type FactsOf<C extends Code> = Parameters<(typeof CATALOGUE)[C]['says']>[0];
+
+/** A failure with a code of the catalogue. `message` is the one line; `facts` never hold a key, token or payload. */
+export class SealdiskError<C extends Code = Code> extends Error {
+  override readonly name = 'SealdiskError';
+
+  constructor(
+    readonly code: C,
+    readonly facts: FactsOf<C>,
+    cause?: unknown,
+  ) {
+    super((CATALOGUE[code] as Entry).says(facts), cause === undefined ? undefined : { cause });
+  }
+
+  get group(): Group {
+    return CATALOGUE[this.code].group;
+  }
+
+  get exitCode(): number {
+    return EXIT_CODES[this.group];
+  }
+
+  get remedy(): string {
+    return CATALOGUE[this.code].remedy;
+  }
+
+  /** What crosses a process boundary; `fromJSON` makes an equal error of it. */
+  toJSON(): { code: C; facts: FactsOf<C> } {
+    return { code: this.code, facts: this.facts };
+  }
+
+  static fromJSON(json: { code: Code; facts: FactsOf<Code> }): SealdiskError {
+    return new SealdiskError(json.code, json.facts);
+  }
+}
+
+/** Throw the catalogued error. */
+export function fail<C extends Code>(code: C, facts: FactsOf<C>, cause?: unknown): never {
+  throw new SealdiskError(code, facts, cause);
+}
+
+/** True when `error` is catalogued, and, where codes are given, has one of them. */
+export function isFailure<C extends Code>(error: unknown, ...codes: C[]): error is SealdiskError<C> {
+  return error instanceof SealdiskError && (codes.length === 0 || codes.includes(error.code as C));
+}
+
+/** The errno name of a Node system error, or its message: what a catalogue line shows of a cause. */
+export function errnoOf(error: unknown): string {
+  if (error instanceof Error) return (error as NodeJS.ErrnoException).code ?? error.message;
+  return String(error);
+}
+
+/** For the end of a `switch` over a closed union. */
+export function unreachable(value: never): never {
+  throw new SealdiskError('INTERNAL', { what: `no case for ${String(value)}` });
+}

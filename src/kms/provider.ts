@@ -1,0 +1,107 @@
+/**
+ * The contract of a key provider: what sealdisk needs of a KMS, and how a KMS may fail.
+ *
+ * A provider is bound to one key by its URI. Every call carries a deadline, every wrap and unwrap carries the
+ * encryption context that binds the data key to its disk. What a KMS can do beyond the contract (rewrap, watch) is a
+ * separate interface, asked for with a type guard.
+ *
+ * Failures are a closed set, the catalogue's groups `revoked`, `unreachable` and `wrong` (src/errors.ts, KMS_*); a
+ * provider throws nothing else. A reply that is not understood is KMS_BAD_REPLY, hence unreachable: nobody decided.
+ */
+
+import { SealdiskError } from '../errors.js';
+
+/** AAD of a wrapped data key; the KMS refuses to unwrap under another one. */
+export type EncryptionContext = Readonly<Record<string, string>>;
+
+export type KeyState = 'enabled' | 'disabled' | 'pendingDeletion' | 'pendingImport';
+
+/** Identifies the key and key version that wrapped. `keyId` is the KMS's own immutable id, never an alias. */
+export interface WrappedKey {
+  readonly keyId: string;
+  readonly keyVersion: string;
+  readonly ciphertext: Uint8Array;
+}
+
+/**
+ * Plaintext key bytes in secure memory outside the V8 heap (locked, excluded from core files). Whoever receives one
+ * owns it: hand it to `takeDataKey` of src/engine, which overwrites it, or wipe it.
+ */
+export type SecretBytes = Buffer;
+
+export interface GeneratedKey {
+  readonly plaintext: SecretBytes;
+  readonly wrapped: WrappedKey;
+}
+
+export interface KeyDescription {
+  readonly keyId: string;
+  readonly state: KeyState;
+  /** True for the service key, whose lifecycle is not in its users' hands. */
+  readonly serviceKey: boolean;
+}
+
+export interface CallOptions {
+  /** Milliseconds after which the call fails with KMS_TIMEOUT. */
+  readonly timeoutMs: number;
+}
+
+export interface KeyProvider {
+  /** Canonical key URI, as a token records it. It holds no secret. */
+  readonly keyUri: string;
+
+  /** `sizeBytes` fresh random bytes and their wrapping under the key's primary version, bound to `context`. */
+  generateDataKey(sizeBytes: number, context: EncryptionContext, options: CallOptions): Promise<GeneratedKey>;
+
+  /** The plaintext of `wrapped`. Fails with KMS_WRONG_CONTEXT when bound to another context, where the KMS can tell,
+   *  else KMS_INVALID_CIPHERTEXT. */
+  unwrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<SecretBytes>;
+
+  /** State of the key `keyId` (of the key the URI names now, when left out). It never throws for a key that is only
+   *  disabled or pending: that is its answer. */
+  describeKey(keyId: string | undefined, options: CallOptions): Promise<KeyDescription>;
+
+  /** Frees what the provider holds. Twice is fine. */
+  close(): Promise<void>;
+}
+
+/** Providers whose KMS re-encrypts a wrapped key under the key's primary version without showing the plaintext. */
+export interface CanRewrap {
+  rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey>;
+}
+
+/** Providers that can tell of a change sooner than the next check. `onChange` says only "ask now". */
+export interface CanWatch {
+  watch(keyId: string, onChange: () => void): { close(): void };
+}
+
+export const canRewrap = (p: KeyProvider): p is KeyProvider & CanRewrap => 'rewrap' in p;
+export const canWatch = (p: KeyProvider): p is KeyProvider & CanWatch => 'watch' in p;
+
+/** The failure that stands for a key in this state, or undefined for an enabled one. */
+export function failureOfState(state: KeyState, keyUri: string): SealdiskError | undefined {
+  switch (state) {
+    case 'enabled':
+      return undefined;
+    case 'disabled':
+      return new SealdiskError('KMS_KEY_DISABLED', { keyUri });
+    case 'pendingDeletion':
+      return new SealdiskError('KMS_KEY_PENDING_DELETION', { keyUri });
+    case 'pendingImport':
+      return new SealdiskError('KMS_KEY_PENDING_IMPORT', { keyUri });
+  }
+}
+
+/** What a provider needs from its surroundings. */
+export interface ProviderEnvironment {
+  /** Folder of disks, snapshots and images; the embedded KMS lives in its `kms` folder. */
+  readonly poolDir: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** One URI scheme. Registered once in src/kms/registry.ts. */
+export interface ProviderScheme {
+  readonly scheme: string;
+  /** Parses and checks `uri` (unknown, bad or secret parameters are refused) and opens a provider for the key. */
+  open(uri: string, environment: ProviderEnvironment): Promise<KeyProvider>;
+}
