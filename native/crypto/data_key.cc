@@ -1,0 +1,83 @@
+// The data key and what is derived from it (data_key.h), over the OpenSSL that the process has.
+//
+// OpenSSL frees what held the key with OPENSSL_clear_free (HMAC and PBKDF2 providers); what its code leaves on the
+// stack and in registers is cleared here. Any thread; calls are const.
+#include "crypto/data_key.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <vector>
+
+#include "crypto/residue.h"
+
+namespace sealdisk {
+
+namespace {
+
+constexpr size_t kHashBytes = 32;
+using Hash = std::array<uint8_t, kHashBytes>;
+
+Hash hmacSha256(std::span<const uint8_t> key, std::span<const uint8_t> message) {
+  Hash out;
+  unsigned int outBytes = kHashBytes;
+  const bool made = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), message.data(), message.size(),
+                         out.data(), &outBytes) != nullptr;
+  clearResidue();
+  if (!made) throw std::bad_alloc();  // its arguments are valid: only memory can be missing
+  return out;
+}
+
+// HKDF-SHA-256 (RFC 5869) without salt, for one block of output.
+Hash hkdfSha256(std::span<const uint8_t> key, std::span<const uint8_t> info) {
+  static constexpr Hash kNoSalt{};
+  Hash pseudoRandomKey = hmacSha256(kNoSalt, key);
+  std::vector<uint8_t> block(info.begin(), info.end());
+  block.push_back(1);
+  const Hash derived = hmacSha256(pseudoRandomKey, block);
+  wipe(pseudoRandomKey.data(), pseudoRandomKey.size());
+  return derived;
+}
+
+}  // namespace
+
+DataKey DataKey::take(std::span<uint8_t> source) {
+  if (source.size() != kDataKeyBytes) throw std::invalid_argument("a data key has 64 bytes");
+  constexpr size_t kHalfBytes = kDataKeyBytes / 2;
+  DataKey key;
+  const bool halvesEqual = CRYPTO_memcmp(source.data(), source.data() + kHalfBytes, kHalfBytes) == 0;
+  if (!halvesEqual) {
+    key.memory_ = SecureMemory(kDataKeyBytes);
+    memcpy(key.memory_.data(), source.data(), kDataKeyBytes);
+  }
+  sealdisk::wipe(source.data(), source.size());
+  clearResidue();
+  if (halvesEqual) throw std::invalid_argument("the two halves of a data key must differ");
+  return key;
+}
+
+void DataKey::pbkdf2Sha256(std::span<const uint8_t> salt, uint32_t iterations, std::span<uint8_t> out) const {
+  const auto key = bytes();
+  const int made = PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(key.data()), static_cast<int>(key.size()),
+                                     salt.data(), static_cast<int>(salt.size()), static_cast<int>(iterations),
+                                     EVP_sha256(), static_cast<int>(out.size()), out.data());
+  clearResidue();
+  if (made != 1) throw std::invalid_argument("PBKDF2 refused its salt, iterations or length");
+}
+
+Hash DataKey::hmac(std::span<const uint8_t> label, std::span<const uint8_t> message) const {
+  Hash derived = hkdfSha256(bytes(), label);
+  const Hash mac = hmacSha256(derived, message);
+  sealdisk::wipe(derived.data(), derived.size());
+  return mac;
+}
+
+std::span<const uint8_t, kDataKeyBytes> DataKey::bytes() const noexcept {
+  return std::span<const uint8_t, kDataKeyBytes>(memory_.data(), kDataKeyBytes);
+}
+
+}  // namespace sealdisk
