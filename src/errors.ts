@@ -170,9 +170,9 @@ export const CATALOGUE = {
     (f) => `LUKS2 digest ${f.field} is ${f.found}, expected ${f.expected}`,
     'restore the header from a backup',
   ),
-  LUKS2_TOKEN_MISSING: entry<Path>(
+  LUKS2_TOKEN_MISSING: entry<{ uuid: string }>(
     'refused',
-    (f) => `${f.path} is LUKS2, but has no sealdisk-kms token`,
+    (f) => `LUKS2 volume ${f.uuid} has no sealdisk-kms token`,
     'open it with cryptsetup; sealdisk create makes a disk whose key is in a KMS',
   ),
   LUKS2_TOKEN: entry<{ field: string; found: FactValue; expected: FactValue }>(
@@ -344,7 +344,7 @@ export const CATALOGUE = {
   ),
   KERNEL_NO_DEVICE: entry<{ device: string }>(
     'busy',
-    (f) => `${f.device}`,
+    (f) => `no free nbd device (${f.device})`,
     'detach a disk, or load nbd with a larger nbds_max',
   ),
 
@@ -353,6 +353,11 @@ export const CATALOGUE = {
     'busy',
     (f) => `${f.path} is already attached as ${f.device}`,
     'detach it first',
+  ),
+  ATTACH_NOT_ROOT: entry<{ what: string }>(
+    'system',
+    (f) => `${f.what} needs root`,
+    'run it with sudo, or use sealdisk serve',
   ),
   ATTACH_NOT_ATTACHED: entry<{ target: string }>(
     'missing',
@@ -424,6 +429,22 @@ export function fail<C extends Code>(code: C, facts: FactsOf<C>, cause?: unknown
 /** True when `error` is catalogued, and, where codes are given, has one of them. */
 export function isFailure<C extends Code>(error: unknown, ...codes: C[]): error is SealdiskError<C> {
   return error instanceof SealdiskError && (codes.length === 0 || codes.includes(error.code as C));
+}
+
+/** Any error as a catalogued one; what has no code of its own is INTERNAL, with the error as its cause. */
+export function catalogued(error: unknown): SealdiskError {
+  if (error instanceof SealdiskError) return error;
+  return new SealdiskError('INTERNAL', { what: errnoOf(error) }, error);
+}
+
+/** Runs `work`; the catalogued error that it ends in, or undefined. */
+export async function failureOf(work: () => Promise<void>): Promise<SealdiskError | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    return catalogued(error);
+  }
 }
 
 /** The errno name of a Node system error, or its message: what a catalogue line shows of a cause. */

@@ -1,0 +1,190 @@
+/**
+ * The LUKS2 token `sealdisk-kms`: which key wraps the data key of this disk, and what the disk is.
+ *
+ * A header has exactly one. It binds to no keyslot. Every field is bounded and unknown fields are refused: what is added to
+ * the format raises `version`. `headerMac` (mac.ts) proves the rest of the header, and the KMS proves `wrappedKey`; the
+ * other fields are for people and are proved by nothing, so nothing that matters is decided by them.
+ */
+
+import { fail } from '../errors.js';
+import type { Luks2Header } from './header.js';
+import { isObject, type JsonObject, type JsonValue, show } from './json.js';
+import { bytesOf, OBJECTS_MAX } from './metadata.js';
+
+export const TOKEN_TYPE = 'sealdisk-kms';
+export const TOKEN_VERSION = 1;
+export const HEADER_MAC_SIZE_BYTES = 32;
+export const KEY_URI_MAX_BYTES = 1024;
+export const KEY_ID_MAX_BYTES = 512;
+/** AWS KMS needs some 230 bytes, an RSA-4096 wrapping 512; the JSON area of 12 KiB bounds what makes sense. */
+export const WRAPPED_KEY_MAX_BYTES = 4096;
+export const OBJECT_ID_MAX_BYTES = 128;
+export const NAME_MAX_BYTES = 255;
+export const TAGS_MAX = 50;
+export const TAG_KEY_MAX_BYTES = 128;
+export const TAG_VALUE_MAX_BYTES = 256;
+
+const KINDS = ['disk', 'snapshot', 'image'] as const;
+export type ObjectKind = (typeof KINDS)[number];
+
+export interface SealdiskToken {
+  readonly version: 1;
+  readonly keyUri: string;
+  /** The KMS's own immutable id of the key that wrapped, and of its version. */
+  readonly keyId: string;
+  readonly keyVersion: string;
+  readonly wrappedKey: Buffer;
+  readonly object: { readonly kind: ObjectKind; readonly id: string };
+  /** What people call it; may be empty. */
+  readonly name: string;
+  /** Id of what it was made from; empty when it was made from nothing. */
+  readonly source: string;
+  /** ISO 8601 in UTC with milliseconds, as Date.prototype.toISOString writes it. */
+  readonly createdAt: string;
+  readonly tags: Readonly<Record<string, string>>;
+  /** 32 bytes. */
+  readonly headerMac: Buffer;
+}
+
+/** The token of the header; fails with LUKS2_TOKEN_MISSING, or LUKS2_TOKEN for what does not hold. */
+export function tokenOf(header: Luks2Header): SealdiskToken {
+  const found = Object.values(header.metadata.tokens).filter((token) => token.type === TOKEN_TYPE);
+  const [token] = found;
+  if (token === undefined) fail('LUKS2_TOKEN_MISSING', { uuid: header.uuid });
+  if (found.length > 1) refuse('count', String(found.length), '1');
+  return decodeToken(token);
+}
+
+/** The header with `token` in the place of its own, or as a new one. */
+export function withToken(header: Luks2Header, token: SealdiskToken): Luks2Header {
+  const tokens = header.metadata.tokens;
+  const own = Object.keys(tokens).find((id) => tokens[id]?.type === TOKEN_TYPE) ?? freeId(tokens);
+  const metadata = { ...header.metadata, tokens: { ...tokens, [own]: encodeToken(token) } };
+  return { ...header, metadata };
+}
+
+function freeId(tokens: Readonly<Record<string, JsonObject>>): string {
+  for (let id = 0; id < OBJECTS_MAX; id++) if (!(id in tokens)) return String(id);
+  return fail('LUKS2_FIELD', { field: 'tokens', found: OBJECTS_MAX, expected: `at most ${OBJECTS_MAX - 1}` });
+}
+
+/** The JSON of a token; a token that `decodeToken` would refuse is refused here too. */
+export function encodeToken(token: SealdiskToken): JsonObject {
+  const json: JsonObject = {
+    type: TOKEN_TYPE,
+    keyslots: [],
+    version: token.version,
+    key_uri: token.keyUri,
+    key_id: token.keyId,
+    key_version: token.keyVersion,
+    wrapped_key: token.wrappedKey.toString('base64'),
+    object: { kind: token.object.kind, id: token.object.id },
+    name: token.name,
+    source: token.source,
+    created_at: token.createdAt,
+    tags: { ...token.tags },
+    header_mac: token.headerMac.toString('base64'),
+  };
+  decodeToken(json);
+  return json;
+}
+
+const FIELDS = [
+  'type',
+  'keyslots',
+  'version',
+  'key_uri',
+  'key_id',
+  'key_version',
+  'wrapped_key',
+  'object',
+  'name',
+  'source',
+  'created_at',
+  'tags',
+  'header_mac',
+];
+
+export function decodeToken(json: JsonObject): SealdiskToken {
+  if (json.version !== TOKEN_VERSION) refuse('version', show(json.version), String(TOKEN_VERSION));
+  onlyFields(json, '', FIELDS);
+  if (!Array.isArray(json.keyslots) || json.keyslots.length !== 0) {
+    refuse('keyslots', show(json.keyslots), 'an empty array');
+  }
+  return {
+    version: TOKEN_VERSION,
+    keyUri: text(json, 'key_uri', 1, KEY_URI_MAX_BYTES),
+    keyId: text(json, 'key_id', 1, KEY_ID_MAX_BYTES),
+    keyVersion: text(json, 'key_version', 1, KEY_ID_MAX_BYTES),
+    wrappedKey: bytes(json, 'wrapped_key', 1, WRAPPED_KEY_MAX_BYTES),
+    object: decodeObject(json.object),
+    name: text(json, 'name', 0, NAME_MAX_BYTES),
+    source: text(json, 'source', 0, OBJECT_ID_MAX_BYTES),
+    createdAt: decodeTime(json),
+    tags: decodeTags(json.tags),
+    headerMac: bytes(json, 'header_mac', HEADER_MAC_SIZE_BYTES, HEADER_MAC_SIZE_BYTES),
+  };
+}
+
+function decodeObject(json: JsonValue | undefined): SealdiskToken['object'] {
+  if (!isObject(json)) return refuse('object', show(json), 'an object');
+  onlyFields(json, 'object.', ['kind', 'id']);
+  const kind = KINDS.find((each) => each === json.kind);
+  if (kind === undefined) return refuse('object.kind', show(json.kind), KINDS.join(', '));
+  return { kind, id: checkText('object.id', json.id, 1, OBJECT_ID_MAX_BYTES) };
+}
+
+function decodeTime(json: JsonObject): string {
+  const found = json.created_at;
+  const time = typeof found === 'string' ? new Date(found) : undefined;
+  if (time === undefined || Number.isNaN(time.getTime()) || time.toISOString() !== found) {
+    return refuse('created_at', show(found), 'a time as 2026-01-31T12:00:00.000Z');
+  }
+  return found;
+}
+
+function decodeTags(json: JsonValue | undefined): Record<string, string> {
+  if (!isObject(json)) return refuse('tags', show(json), 'an object');
+  const entries = Object.entries(json);
+  if (entries.length > TAGS_MAX) refuse('tags', `${entries.length} tags`, `at most ${TAGS_MAX}`);
+  const tags: Record<string, string> = {};
+  for (const [key, value] of entries) {
+    checkText('tag key', key, 1, TAG_KEY_MAX_BYTES);
+    if (key === '__proto__') refuse('tag key', show(key), 'another name');
+    tags[key] = checkText(`tag ${show(key)}`, value, 0, TAG_VALUE_MAX_BYTES);
+  }
+  return tags;
+}
+
+const text = (json: JsonObject, field: string, minBytes: number, maxBytes: number) =>
+  checkText(field, json[field], minBytes, maxBytes);
+
+/** Text of bounded length without control characters, so that it can be printed. */
+function checkText(field: string, found: JsonValue | undefined, minBytes: number, maxBytes: number): string {
+  if (typeof found !== 'string') return refuse(field, show(found), 'text');
+  const sizeBytes = Buffer.byteLength(found);
+  if (sizeBytes < minBytes || sizeBytes > maxBytes) {
+    return refuse(field, `${sizeBytes} bytes long`, `${minBytes} to ${maxBytes}`);
+  }
+  if (/\p{Cc}|\p{Cs}/u.test(found)) return refuse(field, show(found), 'text without control characters');
+  return found;
+}
+
+function bytes(json: JsonObject, field: string, minBytes: number, maxBytes: number): Buffer {
+  const value = bytesOf(json[field]);
+  if (value === undefined) return refuse(field, show(json[field]), 'base64');
+  if (value.length < minBytes || value.length > maxBytes) {
+    const expected = minBytes === maxBytes ? `${minBytes}` : `${minBytes} to ${maxBytes}`;
+    return refuse(field, `${value.length} bytes`, expected);
+  }
+  return value;
+}
+
+function onlyFields(json: JsonObject, prefix: string, known: readonly string[]): void {
+  const unknown = Object.keys(json).find((name) => !known.includes(name));
+  if (unknown !== undefined) refuse(`${prefix}${unknown.slice(0, 60)}`, 'present', 'unknown to this version');
+}
+
+function refuse(field: string, found: string, expected: string): never {
+  fail('LUKS2_TOKEN', { field, found, expected });
+}
