@@ -1,0 +1,109 @@
+/**
+ * The control socket of an attachment: one JSON object in a line asks, one answers.
+ *
+ * Kept true: only root can connect (the folder has mode 0700); a peer that talks nonsense gets an error line and is
+ * dropped; a request is at most REQUEST_MAX_BYTES long.
+ */
+
+import { rmSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { ServedDisk, ServedDiskStatus } from '../disk/served-disk.js';
+import { type Code, catalogued, fail, SealdiskError } from '../errors.js';
+import { controlPath } from './state.js';
+
+const REQUEST_MAX_BYTES = 4096;
+
+export type ControlRequest = { verb: 'status' } | { verb: 'detach'; force: boolean };
+
+export interface ControlStatus extends ServedDiskStatus {
+  readonly serverPid: number;
+  readonly reads: string;
+  readonly readBytes: string;
+  readonly writes: string;
+  readonly writtenBytes: string;
+  readonly flushes: string;
+  readonly parked: number;
+  readonly inFlight: number;
+}
+
+/** What a serving process says of its disk. */
+export function statusOf(served: ServedDisk): ControlStatus {
+  const stats = served.engineDisk.stats();
+  return {
+    ...served.status,
+    serverPid: process.pid,
+    reads: `${stats.reads}`,
+    readBytes: `${stats.readBytes}`,
+    writes: `${stats.writes}`,
+    writtenBytes: `${stats.writtenBytes}`,
+    flushes: `${stats.flushes}`,
+    parked: stats.parked,
+    inFlight: stats.inFlight,
+  };
+}
+
+type Reply = { ok: unknown } | { error: { code: Code; facts: never } };
+
+/** Serves the attachment's socket; `handle` does what a request asks and its result is the answer. */
+export function serveControl(
+  uuid: string,
+  handle: (request: ControlRequest) => Promise<unknown>,
+): Promise<Server> {
+  const path = controlPath(uuid);
+  rmSync(path, { force: true });
+  const server = createServer((socket) => answer(socket, handle));
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => resolve(server));
+  });
+}
+
+function answer(socket: Socket, handle: (request: ControlRequest) => Promise<unknown>): void {
+  let text = '';
+  const reply = (value: Reply) => socket.end(`${JSON.stringify(value)}\n`);
+  socket.setEncoding('utf8');
+  socket.on('error', () => socket.destroy());
+  socket.on('data', async (chunk: string) => {
+    text += chunk;
+    if (text.length > REQUEST_MAX_BYTES) return socket.destroy();
+    if (!text.endsWith('\n')) return;
+    try {
+      reply({ ok: (await handle(parse(text))) ?? null });
+    } catch (error) {
+      reply({ error: catalogued(error).toJSON() as never });
+    }
+  });
+}
+
+function parse(text: string): ControlRequest {
+  const request = JSON.parse(text) as Partial<ControlRequest>;
+  if (request.verb === 'status') return { verb: 'status' };
+  if (request.verb === 'detach') return { verb: 'detach', force: request.force === true };
+  return fail('USAGE', { what: 'unknown control request' });
+}
+
+/** Asks the attachment's server. Undefined when no server answers there within `timeoutMs`. */
+export function askControl<T>(
+  uuid: string,
+  request: ControlRequest,
+  timeoutMs: number,
+): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(controlPath(uuid));
+    const timer = setTimeout(() => socket.destroy(), timeoutMs);
+    let text = '';
+    socket.setEncoding('utf8');
+    socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
+    socket.on('data', (chunk: string) => {
+      text += chunk;
+    });
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      clearTimeout(timer);
+      if (!text.endsWith('\n')) return resolve(undefined);
+      const reply = JSON.parse(text) as Reply;
+      if ('error' in reply) reject(SealdiskError.fromJSON(reply.error));
+      else resolve(reply.ok as T);
+    });
+  });
+}

@@ -1,0 +1,198 @@
+/**
+ * The server process of one attachment: serves the disk to the kernel, answers on the control socket.
+ *
+ * Its life: read the disk, get the key, pair the sockets, connect the device (or take it over from a server that died),
+ * record the state, report `ready`. It ends with exit code 0 after a detach, and its supervisor starts another after any
+ * other end. It holds the only plaintext data key, in locked memory.
+ */
+
+import type { Server } from 'node:net';
+import { type DiskDescription, readDisk, repairDisk } from '../disk/read.js';
+import { ServedDisk } from '../disk/served-disk.js';
+import { engine, type GateState } from '../engine/engine.js';
+import { fail, isFailure } from '../errors.js';
+import { openProvider } from '../kms/registry.js';
+import type { Log } from '../log.js';
+import { type ControlRequest, serveControl, statusOf } from './control.js';
+import {
+  DEAD_CONNECTION_TIMEOUT_S,
+  devicePath,
+  findDevice,
+  isConfigured,
+  setIoTimeout,
+  userOf,
+  waitUsable,
+} from './kernel-device.js';
+import { type AttachmentState, type AttachRequest, removeFolder, writeState } from './state.js';
+
+const USABLE_TIMEOUT_MS = 10_000;
+const OOM_SCORE_ADJ = -1000;
+
+export class AttachmentServer {
+  #control: Server | undefined;
+  #index: number | undefined;
+  #detaching = false;
+
+  private constructor(
+    private readonly request: AttachRequest,
+    private readonly served: ServedDisk,
+    private readonly log: Log,
+    private readonly onDetached: () => void,
+  ) {}
+
+  /** Serves the disk as the request says. `takeover`: the device is configured, its server died. */
+  static async start(
+    request: AttachRequest,
+    takeover: boolean,
+    log: Log,
+    onDetached: () => void,
+  ): Promise<{ server: AttachmentServer; state: AttachmentState }> {
+    engine().protectProcess({ lockAll: true, oomScoreAdj: OOM_SCORE_ADJ });
+    const disk = await openableDisk(request, log);
+    const provider = await openProvider(disk.token.keyUri, { poolDir: request.poolDir, env: process.env });
+    let server: AttachmentServer | undefined;
+    const served = await ServedDisk.open(
+      disk,
+      provider,
+      {
+        terms: {
+          onKeyLoss: request.onKeyLoss,
+          checkIntervalMs: request.checkIntervalMs,
+          graceMs: request.graceMs ?? Number.POSITIVE_INFINITY,
+        },
+        readOnly: request.readOnly,
+        direct: request.direct,
+        kmsWaitMs: request.kmsWaitMs,
+        takeover,
+      },
+      log,
+      (gate) => server?.gateChanged(gate),
+    );
+    server = new AttachmentServer(request, served, log, onDetached);
+    try {
+      return { server, state: await server.connect(disk) };
+    } catch (error) {
+      await served.close();
+      throw error;
+    }
+  }
+
+  /** Gives the kernel a socket: of a new device, or of the one that a dead server left. */
+  private async connect(disk: DiskDescription): Promise<AttachmentState> {
+    const left = findDevice(this.request.uuid);
+    const [ours, kernels] = engine().socketPair();
+    const config = {
+      fd: kernels,
+      sizeBytes: disk.sizeBytes,
+      blockSize: disk.sectorSize,
+      readOnly: this.request.readOnly,
+      trim: false,
+      deadConnectionTimeoutS: DEAD_CONNECTION_TIMEOUT_S,
+      backendIdentifier: this.request.uuid,
+    };
+    try {
+      const connection = this.served.engineDisk.serve({ fd: ours, readOnly: this.request.readOnly });
+      connection.ended.then((end) => this.connectionEnded(end.reason));
+      this.#index = this.connectKernel(config, left);
+    } finally {
+      engine().closeFd(ours);
+      engine().closeFd(kernels);
+    }
+    setIoTimeout(this.#index, this.served.engineDisk.gate);
+    await waitUsable(this.#index, disk.sizeBytes, USABLE_TIMEOUT_MS);
+    const state = this.describe(disk, this.#index);
+    this.#control = await serveControl(this.request.uuid, (asked) => this.handle(asked));
+    await writeState(state);
+    const event = left === undefined ? 'attached' : 'taken_over';
+    this.log.info({ event, device: devicePath(this.#index), uuid: this.request.uuid }, event);
+    return state;
+  }
+
+  private connectKernel(
+    config: Parameters<ReturnType<typeof engine>['nbdConnect']>[0],
+    left: number | undefined,
+  ): number {
+    const wanted = this.request.index ?? undefined;
+    if (left === undefined) {
+      if (wanted !== undefined && isConfigured(wanted)) {
+        fail('ATTACH_DEVICE_BUSY', { device: devicePath(wanted), why: 'in use by another NBD client' });
+      }
+      return engine().nbdConnect(wanted === undefined ? config : { ...config, index: wanted });
+    }
+    if (wanted !== undefined && wanted !== left) {
+      fail('ATTACH_ALREADY', { path: this.request.path, device: devicePath(left) });
+    }
+    engine().nbdReconfigure({ ...config, index: left });
+    return left;
+  }
+
+  private describe(disk: DiskDescription, index: number): AttachmentState {
+    return {
+      request: this.request,
+      index,
+      device: devicePath(index),
+      address: null,
+      serverPid: process.pid,
+      keyUri: disk.token.keyUri,
+      keyId: disk.token.keyId,
+      name: disk.token.name,
+      sizeBytes: disk.sizeBytes.toString(),
+      attachedAt: new Date().toISOString(),
+    };
+  }
+
+  private gateChanged(gate: GateState): void {
+    if (this.#index !== undefined) setIoTimeout(this.#index, gate);
+  }
+
+  private async handle(request: ControlRequest): Promise<unknown> {
+    switch (request.verb) {
+      case 'status':
+        return statusOf(this.served);
+      case 'detach':
+        return this.detach(request.force);
+    }
+  }
+
+  /** Takes the device away. Refused while it is used, unless forced: then what is parked fails first. */
+  private async detach(force: boolean): Promise<void> {
+    if (this.#index === undefined || this.#detaching) return;
+    const user = userOf(this.#index);
+    if (user && !force) fail('ATTACH_DEVICE_BUSY', { device: devicePath(this.#index), why: user });
+    this.#detaching = true;
+    if (force) await this.served.engineDisk.fail();
+    engine().nbdDisconnect(this.#index);
+    await this.end();
+  }
+
+  /** The kernel's end went away: somebody else disconnected the device (nbd-client -d). */
+  private connectionEnded(reason: string): void {
+    if (this.#detaching) return;
+    this.#detaching = true;
+    this.log.warn({ event: 'disconnected', reason }, 'the kernel ended the connection');
+    this.end().catch((error) => this.log.error({ event: 'detach_failed', err: error }, 'detach failed'));
+  }
+
+  private async end(): Promise<void> {
+    await this.served.close();
+    removeFolder(this.request.uuid);
+    this.log.info({ event: 'detached', uuid: this.request.uuid }, 'detached');
+    this.#control?.close(() => this.onDetached());
+  }
+}
+
+/** The disk, if it is still the one that was asked for; a bad header copy is mended on the way. */
+async function openableDisk(request: AttachRequest, log: Log): Promise<DiskDescription> {
+  const disk = await readDisk(request.path);
+  if (disk.header.uuid !== request.uuid) {
+    fail('LUKS2_FIELD', { field: 'uuid', found: disk.header.uuid, expected: request.uuid });
+  }
+  if (disk.repair !== 'none' && !request.readOnly) {
+    const mended = await repairDisk(disk).catch((error) => {
+      if (isFailure(error)) return false;
+      throw error;
+    });
+    log.warn({ event: 'header_repair', copy: disk.repair, mended }, `the ${disk.repair} header copy was bad`);
+  }
+  return disk;
+}

@@ -1,0 +1,122 @@
+/**
+ * What is known of attachments, under /run/sealdisk: one folder per disk, named by its UUID.
+ *
+ *   state.json     what `list` and `info` show, and what a new server needs to take the device over
+ *   control.sock   where the server answers (control.ts)
+ *   log            the server's and the supervisor's JSON lines
+ *   lock           flock, held by the supervisor (or by sealdisk serve) as long as the disk is in service
+ *
+ * SEALDISK_RUN names another folder; without root it is $XDG_RUNTIME_DIR/sealdisk. Writes are atomic; nothing here is secret.
+ */
+
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { flockSync } from 'fs-ext';
+import type { OnKeyLoss } from '../disk/key-lease.js';
+import { errnoOf, fail } from '../errors.js';
+
+/** What the owner asked for: all that a server needs to serve the disk, and to take it over from a dead one. */
+export interface AttachRequest {
+  readonly path: string;
+  readonly uuid: string;
+  readonly poolDir: string;
+  /** N of /dev/nbdN; the kernel chooses when null. */
+  readonly index: number | null;
+  readonly readOnly: boolean;
+  readonly direct: boolean;
+  readonly onKeyLoss: OnKeyLoss;
+  readonly checkIntervalMs: number;
+  /** null: for ever. */
+  readonly graceMs: number | null;
+  readonly kmsWaitMs: number;
+  readonly logLevel: string;
+}
+
+/** A disk in service: attached to the kernel (`index`, `device`) or on a socket (`address`). */
+export interface AttachmentState {
+  readonly request: AttachRequest;
+  readonly index: number | null;
+  readonly device: string | null;
+  readonly address: string | null;
+  readonly serverPid: number;
+  readonly keyUri: string;
+  readonly keyId: string;
+  readonly name: string;
+  readonly sizeBytes: string;
+  readonly attachedAt: string;
+}
+
+function runDir(): string {
+  if (process.env.SEALDISK_RUN) return process.env.SEALDISK_RUN;
+  if (process.getuid?.() === 0) return '/run/sealdisk';
+  return join(process.env.XDG_RUNTIME_DIR ?? tmpdir(), 'sealdisk');
+}
+
+const folderOf = (uuid: string) => join(runDir(), uuid);
+
+export const controlPath = (uuid: string) => join(folderOf(uuid), 'control.sock');
+export const logPath = (uuid: string) => join(folderOf(uuid), 'log');
+const statePath = (uuid: string) => join(folderOf(uuid), 'state.json');
+const lockPath = (uuid: string) => join(folderOf(uuid), 'lock');
+
+/** Makes the attachment's folder. */
+export function prepareFolder(uuid: string): void {
+  try {
+    mkdirSync(folderOf(uuid), { recursive: true, mode: 0o700 });
+  } catch (error) {
+    fail('DISK_IO', { path: folderOf(uuid), errno: errnoOf(error) }, error);
+  }
+}
+
+export async function writeState(state: AttachmentState): Promise<void> {
+  const { uuid } = state.request;
+  const aside = `${statePath(uuid)}.new`;
+  const file = await open(aside, 'w', 0o600);
+  try {
+    await file.writeFile(`${JSON.stringify(state, null, 2)}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(aside, statePath(uuid));
+}
+
+/** The recorded attachment of the disk, or undefined: none, or one that never came to be. */
+export function readState(uuid: string): AttachmentState | undefined {
+  try {
+    return JSON.parse(readFileSync(statePath(uuid), 'utf8')) as AttachmentState;
+  } catch {
+    return undefined;
+  }
+}
+
+/** All recorded attachments, by device. */
+export function readStates(): AttachmentState[] {
+  if (!existsSync(runDir())) return [];
+  return readdirSync(runDir())
+    .map(readState)
+    .filter((state) => state !== undefined)
+    .sort((a, b) => (a.index ?? Number.MAX_SAFE_INTEGER) - (b.index ?? Number.MAX_SAFE_INTEGER));
+}
+
+export function removeFolder(uuid: string): void {
+  rmSync(folderOf(uuid), { recursive: true, force: true });
+}
+
+/**
+ * Takes the attachment's lock for this process, until it ends or the result is called; undefined when another process
+ * has it.
+ */
+export function takeLock(uuid: string): (() => void) | undefined {
+  const fd = openSync(lockPath(uuid), 'w', 0o600);
+  try {
+    flockSync(fd, 'exnb');
+  } catch (error) {
+    closeSync(fd);
+    if (errnoOf(error) === 'EAGAIN' || errnoOf(error) === 'EWOULDBLOCK') return undefined;
+    throw error;
+  }
+  return () => closeSync(fd);
+}

@@ -1,0 +1,45 @@
+/** sealdisk attach: a disk as /dev/nbdN. */
+
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { attach } from '../attach/attachments.js';
+import { indexOf } from '../attach/kernel-device.js';
+import { absolute, action, type CommonOptions, common, type LeaseOptions, leaseOptions } from './context.js';
+import { printJson, printLine } from './output.js';
+
+interface Options extends CommonOptions, LeaseOptions {
+  readonly device?: number;
+}
+
+function parseDevice(text: string): number {
+  const index = indexOf(text);
+  if (index === undefined) throw new InvalidArgumentError('Expected /dev/nbdN.');
+  return index;
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('attach')
+    .description('unwrap the key and connect the disk to the kernel; prints the device')
+    .argument('<disk>', 'file or block device made by sealdisk create')
+    .option('--device <path>', 'the device to use, as /dev/nbd0; else a free one', parseDevice);
+  common(leaseOptions(command), 'sealdisk attach /var/lib/sealdisk/data.disk --on-key-loss hang').action(
+    action(async (disk: string, options: Options) => {
+      const state = await attach({
+        path: absolute(disk),
+        poolDir: resolve(options.pool),
+        index: options.device ?? null,
+        readOnly: options.readOnly ?? false,
+        direct: options.direct ?? false,
+        onKeyLoss: options.onKeyLoss,
+        checkIntervalMs: options.keyCheckInterval,
+        graceMs: options.kmsGrace,
+        kmsWaitMs: options.kmsWait,
+        logLevel: options.logLevel,
+      });
+      const { device, serverPid, keyUri, sizeBytes } = state;
+      if (options.json) printJson({ device, uuid: state.request.uuid, serverPid, keyUri, sizeBytes });
+      else printLine(`${device}`);
+    }),
+  );
+}

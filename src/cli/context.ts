@@ -1,0 +1,117 @@
+/** Options that every command shares, and how each command ends. */
+
+import { realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { catalogued, isFailure } from '../errors.js';
+import type { ProviderEnvironment } from '../kms/provider.js';
+import { printFailure } from './output.js';
+import { parseDuration, parseDurationOrForever } from './units.js';
+
+export const DEFAULT_POOL = '/var/lib/sealdisk';
+
+export interface CommonOptions {
+  readonly pool: string;
+  readonly json?: boolean;
+  readonly verbose?: boolean;
+  readonly logLevel: string;
+}
+
+/** Options of the commands that hold a key while they serve. */
+export interface LeaseOptions {
+  readonly onKeyLoss: 'hang' | 'fail' | 'keep';
+  readonly keyCheckInterval: number;
+  readonly kmsGrace: number | null;
+  readonly kmsWait: number;
+  readonly readOnly?: boolean;
+  readonly direct?: boolean;
+}
+
+/** Adds the shared options, and the example that --help ends with. */
+export function common(command: Command, example: string): Command {
+  return command
+    .addOption(
+      new Option('--pool <dir>', 'folder of disks and of the embedded KMS')
+        .env('SEALDISK_POOL')
+        .default(DEFAULT_POOL),
+    )
+    .option('--json', 'print JSON')
+    .option('-v, --verbose', 'show the cause of an error')
+    .addOption(
+      new Option('--log-level <level>', 'least level that is logged')
+        .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
+        .default('info'),
+    )
+    .addHelpText('after', `\nExample:\n  ${example.split('\n').join('\n  ')}`);
+}
+
+export function leaseOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--on-key-loss <policy>', 'what I/O does while the key is revoked')
+        .choices(['hang', 'fail', 'keep'])
+        .default('hang'),
+    )
+    .option(
+      '--key-check-interval <time>',
+      'how often the KMS is asked about the key',
+      argument(parseDuration),
+      5_000,
+    )
+    .option(
+      '--kms-grace <time>',
+      'how long an unreachable KMS is borne, or forever',
+      argument(parseDurationOrForever),
+      3_600_000,
+    )
+    .option(
+      '--kms-wait <time>',
+      'how long to wait at the start for an unreachable KMS',
+      argument(parseDuration),
+      30_000,
+    )
+    .option('--read-only', 'serve no writes and write nothing')
+    .option('--direct', 'open the file with O_DIRECT');
+}
+
+/** Makes one of our parsers an argument parser of commander: its error names the option. */
+export function argument<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      if (isFailure(error)) throw new InvalidArgumentError(`${error.message}; ${error.remedy}.`);
+      throw error;
+    }
+  };
+}
+
+/** The absolute path of a file as the user named it, through symbolic links where it exists. */
+export function absolute(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return resolve(path);
+  }
+}
+
+export const environmentOf = (options: CommonOptions): ProviderEnvironment => ({
+  poolDir: resolve(options.pool),
+  env: process.env,
+});
+
+/** Runs a command's action; an error becomes one line and an exit code. */
+export function action<A extends unknown[]>(
+  run: (...args: A) => Promise<void>,
+): (...args: A) => Promise<void> {
+  return async (...args) => {
+    try {
+      await run(...args);
+    } catch (error) {
+      const failure = catalogued(error);
+      const command = args.at(-1) as Command | undefined;
+      printFailure(failure, command?.opts<CommonOptions>().verbose === true);
+      process.exitCode = failure.exitCode;
+    }
+  };
+}

@@ -1,0 +1,61 @@
+/** sealdisk create: a new disk. */
+
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { createDisk } from '../disk/create.js';
+import { openProvider } from '../kms/registry.js';
+import { DEFAULT_KEY_URI } from '../kms/uri.js';
+import { absolute, action, argument, type CommonOptions, common, environmentOf } from './context.js';
+import { printJson, printLine } from './output.js';
+import { formatSize, parseSize } from './units.js';
+
+const KMS_TIMEOUT_MS = 30_000;
+
+interface Options extends CommonOptions {
+  readonly size: bigint;
+  readonly key: string;
+  readonly sectorSize: '512' | '4096';
+  readonly name: string;
+  readonly tag: Record<string, string>;
+}
+
+function collectTag(text: string, tags: Record<string, string>): Record<string, string> {
+  const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+  if (key === undefined || value === undefined) throw new InvalidArgumentError('Expected key=value.');
+  return { ...tags, [key]: value };
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('create')
+    .description('make an encrypted disk: a LUKS2 file whose data key is wrapped by a KMS key')
+    .argument('<file>', 'where the disk is made; it must not exist')
+    .requiredOption('--size <size>', 'usable size, as in 64M or 10G', argument(parseSize))
+    .option('--key <uri>', 'key that wraps the data key', DEFAULT_KEY_URI)
+    .addOption(
+      new Option('--sector-size <bytes>', 'encryption sector').choices(['512', '4096']).default('4096'),
+    )
+    .option('--name <name>', 'a name for people', '')
+    .option('--tag <key=value>', 'a tag; may be given again', collectTag, {});
+  common(command, 'sealdisk create /var/lib/sealdisk/data.disk --size 10G --key alias/bar').action(
+    action(async (file: string, options: Options) => {
+      const provider = await openProvider(options.key, environmentOf(options));
+      try {
+        const made = await createDisk(
+          {
+            path: absolute(file),
+            sizeBytes: options.size,
+            sectorSize: options.sectorSize === '512' ? 512 : 4096,
+            name: options.name,
+            tags: options.tag,
+          },
+          provider,
+          KMS_TIMEOUT_MS,
+        );
+        if (options.json) printJson(made);
+        else printLine(`${made.path}: ${formatSize(made.sizeBytes)}, uuid ${made.uuid}, key ${made.keyUri}`);
+      } finally {
+        await provider.close();
+      }
+    }),
+  );
+}

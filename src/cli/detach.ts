@@ -1,0 +1,21 @@
+/** sealdisk detach: the end of an attachment. */
+
+import type { Command } from 'commander';
+import { detach } from '../attach/attachments.js';
+import { action, type CommonOptions, common } from './context.js';
+import { printJson, printLine } from './output.js';
+
+export function register(program: Command): void {
+  const command = program
+    .command('detach')
+    .description('disconnect the device, sync the disk and wipe its key')
+    .argument('<device|disk>', '/dev/nbdN, or the path of the disk')
+    .option('--force', 'even while it is mounted or open: parked I/O fails');
+  common(command, 'sealdisk detach /dev/nbd0').action(
+    action(async (target: string, options: CommonOptions & { force?: boolean }) => {
+      const state = await detach(target, options.force ?? false);
+      if (options.json) printJson({ detached: state.device, uuid: state.request.uuid });
+      else printLine(`${state.device} detached`);
+    }),
+  );
+}

@@ -1,0 +1,148 @@
+/**
+ * Making a disk: data key from the KMS, header from the data key, file from the header.
+ *
+ * Kept true: the file appears under its name complete or not at all, and never in the place of another. Its payload is
+ * a hole, which decrypts to noise.
+ */
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { type FileHandle, link, open, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { DataKey } from '../engine/engine.js';
+import { errnoOf, fail } from '../errors.js';
+import type { KeyProvider, WrappedKey } from '../kms/provider.js';
+import { writeHeader } from '../luks2/copies.js';
+import { newHeader } from '../luks2/create.js';
+import type { Luks2Header } from '../luks2/header.js';
+import { geometryOf } from '../luks2/metadata.js';
+import { generateDataKey, sealOf } from './envelope.js';
+
+/** cryptsetup's own floor. The key is 512 random bits: iterations add nothing to that. */
+const DIGEST_ITERATIONS = 1000;
+const DIGEST_BYTES = 32;
+
+export interface NewDisk {
+  readonly path: string;
+  /** Payload bytes; rounded up to whole sectors. */
+  readonly sizeBytes: bigint;
+  readonly sectorSize: 512 | 4096;
+  readonly name: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface CreatedDisk {
+  readonly uuid: string;
+  readonly path: string;
+  readonly sizeBytes: bigint;
+  readonly sectorSize: 512 | 4096;
+  readonly keyUri: string;
+  readonly keyId: string;
+}
+
+/** Makes the disk. Fails with DISK_EXISTS, DISK_IO or the provider's failure; then nothing was made. */
+export async function createDisk(
+  disk: NewDisk,
+  provider: KeyProvider,
+  timeoutMs: number,
+): Promise<CreatedDisk> {
+  const sector = BigInt(disk.sectorSize);
+  const sizeBytes = ((disk.sizeBytes + sector - 1n) / sector) * sector;
+  const uuid = randomUUID();
+  const aside = await openAside(disk.path);
+  try {
+    const { key, wrapped } = await generateDataKey(provider, uuid, { timeoutMs });
+    try {
+      const header = await sealedHeader(disk, uuid, provider.keyUri, key, wrapped);
+      await writeFile(aside.file, aside.path, header, sizeBytes);
+    } finally {
+      key.wipe();
+    }
+    await publish(aside.path, disk.path);
+    return {
+      uuid,
+      path: disk.path,
+      sizeBytes,
+      sectorSize: disk.sectorSize,
+      keyUri: provider.keyUri,
+      keyId: wrapped.keyId,
+    };
+  } finally {
+    await aside.file.close();
+    await rm(aside.path, { force: true });
+  }
+}
+
+async function sealedHeader(
+  disk: NewDisk,
+  uuid: string,
+  keyUri: string,
+  key: DataKey,
+  wrapped: WrappedKey,
+): Promise<Luks2Header> {
+  const salt = randomBytes(DIGEST_BYTES);
+  const digest = await key.pbkdf2Sha256(salt, DIGEST_ITERATIONS, DIGEST_BYTES);
+  const withMac = (headerMac: Buffer) =>
+    newHeader({
+      uuid,
+      sectorSize: disk.sectorSize,
+      digest: { salt, digest, iterations: DIGEST_ITERATIONS },
+      token: {
+        version: 1,
+        keyUri,
+        keyId: wrapped.keyId,
+        keyVersion: wrapped.keyVersion,
+        wrappedKey: Buffer.from(wrapped.ciphertext),
+        object: { kind: 'disk', id: uuid },
+        name: disk.name,
+        source: '',
+        createdAt: new Date().toISOString(),
+        tags: disk.tags,
+        headerMac,
+      },
+    });
+  return withMac(sealOf(withMac(Buffer.alloc(32)), key));
+}
+
+async function openAside(path: string): Promise<{ file: FileHandle; path: string }> {
+  const aside = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  try {
+    const taken = await open(path).catch(() => undefined);
+    if (taken) {
+      await taken.close();
+      fail('DISK_EXISTS', { path });
+    }
+    return { file: await open(aside, 'wx+', 0o600), path: aside };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+    fail('DISK_IO', { path, errno: errnoOf(error) }, error);
+  }
+}
+
+async function writeFile(
+  file: FileHandle,
+  path: string,
+  header: Luks2Header,
+  sizeBytes: bigint,
+): Promise<void> {
+  try {
+    await file.truncate(Number(geometryOf(header).offsetBytes + sizeBytes));
+    await writeHeader(file.fd, path, header);
+    await file.sync();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+    fail('DISK_IO', { path, errno: errnoOf(error) }, error);
+  }
+}
+
+/** link(2) refuses a name that is taken, which rename(2) would replace. */
+async function publish(aside: string, path: string): Promise<void> {
+  try {
+    await link(aside, path);
+    const folder = await open(dirname(path));
+    await folder.sync().finally(() => folder.close());
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'EEXIST') fail('DISK_EXISTS', { path }, error);
+    fail('DISK_IO', { path, errno }, error);
+  }
+}

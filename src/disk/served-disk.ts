@@ -1,0 +1,213 @@
+/**
+ * A disk in service: the engine's disk, and the key lease that opens and shuts its gate.
+ *
+ * Kept true: the gate is live only while the lease is held or kept; the key is proved against the header each time it is
+ * unwrapped; the provider is asked every `checkIntervalMs`, and while the KMS is silent at growing intervals.
+ */
+
+import { type EngineDisk, engine, type GateState } from '../engine/engine.js';
+import { failureOf, type SealdiskError, unreachable } from '../errors.js';
+import { canWatch, failureOfState, type KeyProvider } from '../kms/provider.js';
+import type { Log } from '../log.js';
+import { unwrapDataKey } from './envelope.js';
+import { answerOfGroup, decide, type KmsAnswer, type Lease, type LeaseTerms } from './key-lease.js';
+import type { DiskDescription } from './read.js';
+
+/** No question to a KMS is waited for longer than this. */
+export const KMS_TIMEOUT_MS = 10_000;
+
+export interface ServedDiskOptions {
+  readonly terms: LeaseTerms;
+  readonly readOnly: boolean;
+  readonly direct: boolean;
+  /** How long to wait at the start for a KMS that does not answer. */
+  readonly kmsWaitMs: number;
+  /** Start without the key when it cannot be had: the disk is being taken over, its I/O may wait. */
+  readonly takeover: boolean;
+}
+
+export interface ServedDiskStatus {
+  readonly gate: GateState;
+  readonly lease: Lease['kind'];
+  /** Why the key was lost or the KMS is not heard, or empty. */
+  readonly reason: string;
+}
+
+export class ServedDisk {
+  readonly engineDisk: EngineDisk;
+  #lease: Lease = { kind: 'lost' };
+  #reason = '';
+  #timer: NodeJS.Timeout | undefined;
+  #asking: Promise<void> | undefined;
+  #askAgain = false;
+  #closed = false;
+  #watch: { close(): void } | undefined;
+
+  private constructor(
+    readonly disk: DiskDescription,
+    private readonly provider: KeyProvider,
+    private readonly options: ServedDiskOptions,
+    private readonly log: Log,
+    private readonly onGateChange: (gate: GateState) => void,
+  ) {
+    this.engineDisk = engine().openDisk({
+      path: disk.path,
+      offsetBytes: disk.offsetBytes,
+      sizeBytes: disk.sizeBytes,
+      sectorSize: disk.sectorSize,
+      readOnly: options.readOnly,
+      direct: options.direct,
+    });
+  }
+
+  /**
+   * Opens the disk and unwraps its key. A revoked or wrong key is refused, an unreachable KMS waited for `kmsWaitMs`;
+   * with `takeover` either one makes a disk that starts without its key, as its policy says.
+   */
+  static async open(
+    disk: DiskDescription,
+    provider: KeyProvider,
+    options: ServedDiskOptions,
+    log: Log,
+    onGateChange: (gate: GateState) => void = () => {},
+  ): Promise<ServedDisk> {
+    const served = new ServedDisk(disk, provider, options, log, onGateChange);
+    try {
+      await served.#start();
+      return served;
+    } catch (error) {
+      await served.close();
+      throw error;
+    }
+  }
+
+  get status(): ServedDiskStatus {
+    return { gate: this.engineDisk.gate, lease: this.#lease.kind, reason: this.#reason };
+  }
+
+  /** Ends all connections, syncs, wipes the key, stops asking. Twice is fine. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#watch?.close();
+    await this.#asking;
+    await this.engineDisk.close();
+    await this.provider.close();
+  }
+
+  async #start(): Promise<void> {
+    const patienceEndsMs = performance.now() + this.options.kmsWaitMs;
+    for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 2_000)) {
+      const startedMs = performance.now();
+      const failure = await this.#restore();
+      if (!failure) {
+        this.#take('restored', startedMs);
+        break;
+      }
+      if (this.options.takeover) {
+        this.#reason = failure.message;
+        if (this.options.terms.onKeyLoss === 'fail') await this.engineDisk.fail();
+        this.#take(answerOfGroup(failure.group), startedMs);
+        break;
+      }
+      if (failure.group !== 'unreachable' || performance.now() >= patienceEndsMs) throw failure;
+      this.log.warn({ event: 'kms_unreachable', code: failure.code }, failure.message);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    }
+    if (canWatch(this.provider)) {
+      this.#watch = this.provider.watch(this.disk.token.keyId, () => this.#ask());
+    }
+  }
+
+  /** Asks the KMS once and acts on the answer; a call while one is under way makes it ask once more after. */
+  #ask(): void {
+    if (this.#closed) return;
+    if (this.#asking) {
+      this.#askAgain = true;
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#asking = this.#askOnce().finally(() => {
+      this.#asking = undefined;
+      if (!this.#askAgain) return;
+      this.#askAgain = false;
+      this.#ask();
+    });
+  }
+
+  async #askOnce(): Promise<void> {
+    const startedMs = performance.now();
+    const failure = await this.#describe();
+    if (failure) return this.#lose(failure, startedMs);
+    this.#reason = '';
+    if (this.#take('enabled', startedMs) !== 'restore') return;
+    const refused = await this.#restore();
+    if (refused) return this.#lose(refused, startedMs);
+    this.#take('restored', startedMs);
+  }
+
+  async #describe(): Promise<SealdiskError | undefined> {
+    const { keyId, keyUri } = this.disk.token;
+    return failureOf(async () => {
+      const described = await this.provider.describeKey(keyId, { timeoutMs: KMS_TIMEOUT_MS });
+      const failure = failureOfState(described.state, keyUri);
+      if (failure) throw failure;
+    });
+  }
+
+  /** Unwraps the key and opens the gate. The failure, when it cannot be. */
+  async #restore(): Promise<SealdiskError | undefined> {
+    return failureOf(async () => {
+      const key = await unwrapDataKey(this.disk.header, this.provider, { timeoutMs: KMS_TIMEOUT_MS });
+      try {
+        if (this.#closed) return;
+        this.engineDisk.goLive(key);
+      } finally {
+        key.wipe();
+      }
+      this.#gateChanged('key_restored', 'the key is in memory, the disk serves');
+    });
+  }
+
+  async #lose(failure: SealdiskError, askedMs: number): Promise<void> {
+    this.#reason = failure.message;
+    const act = this.#take(answerOfGroup(failure.group), askedMs);
+    switch (act) {
+      case 'lose':
+        if (this.options.terms.onKeyLoss === 'fail') await this.engineDisk.fail();
+        else await this.engineDisk.hang();
+        return this.#gateChanged('key_lost', failure.message, failure.code);
+      case 'warn':
+        return this.log.error(
+          { event: 'key_kept', code: failure.code },
+          `${failure.message}; the policy keeps serving until detach`,
+        );
+      case 'none':
+        if (failure.group === 'unreachable' && this.#lease.silence?.tries === 1) {
+          this.log.warn({ event: 'kms_unreachable', code: failure.code }, failure.message);
+        }
+        return;
+      case 'restore':
+        return;
+      default:
+        unreachable(act);
+    }
+  }
+
+  /** Feeds the lease and sets the next question. */
+  #take(answer: KmsAnswer, askedMs: number) {
+    const verdict = decide(this.#lease, answer, this.options.terms, askedMs, Math.random());
+    this.#lease = verdict.next;
+    if (!this.#closed) {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#ask(), Math.max(0, verdict.wakeAtMs - performance.now()));
+    }
+    return verdict.act;
+  }
+
+  #gateChanged(event: string, message: string, code?: string): void {
+    const gate = this.engineDisk.gate;
+    this.log.info({ event, gate, uuid: this.disk.header.uuid, ...(code ? { code } : {}) }, message);
+    this.onGateChange(gate);
+  }
+}
