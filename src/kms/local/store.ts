@@ -1,0 +1,191 @@
+/**
+ * The folder of the embedded KMS: where records and aliases are, and how they are read and written.
+ *
+ *   root.key   seals everything below      keys/<key id>   one record per CMK
+ *   aliases    alias to key id             lock, audit.log
+ *
+ * Made in this order: folder, keys/, root.key, aliases; so a store with a root key is whole but perhaps for `aliases`,
+ * and a root key is never made beside records that another one sealed.
+ * Nothing is cached: what one process changes, the next read of another sees.
+ * Failures: KMS_CONNECTION when the store is not there (a folder not mounted: nobody decided), KMS_STORE when it
+ * cannot be used, KMS_STORE_ALTERED when a record does not open.
+ */
+
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf, fail, isFailure, SealdiskError } from '../../errors.js';
+import type { SecretBytes } from '../provider.js';
+import { isKeyId } from '../uri.js';
+import type { Deadline } from './deadline.js';
+import { sweep, syncFolder, writeDurably } from './durable.js';
+import { withLock } from './lock.js';
+import {
+  type AliasTable,
+  decodeAliases,
+  decodeRecord,
+  encodeAliases,
+  encodeRecord,
+  type KeyRecord,
+} from './record.js';
+import { loadRootKey, makeRootKey } from './root-key.js';
+import { freeSecret } from './secret.js';
+
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ESTALE', 'ENOTCONN', 'ENODEV', 'ENXIO']);
+
+/** A store opened for one operation: it holds the root key. */
+export class OpenStore {
+  constructor(
+    readonly dir: string,
+    readonly root: SecretBytes,
+  ) {}
+
+  recordPath(keyId: string): string {
+    return join(this.dir, 'keys', keyId);
+  }
+
+  /** The record of `keyId`, or undefined when the store is there and has none. */
+  async readRecord(keyId: string): Promise<KeyRecord | undefined> {
+    const path = this.recordPath(keyId);
+    try {
+      return decodeRecord(await readFile(path), keyId, this.root, path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      await stat(join(this.dir, 'keys')); // a store that lost its keys is gone, and its keys are not deleted
+      return undefined;
+    }
+  }
+
+  async writeRecord(record: KeyRecord): Promise<void> {
+    await writeDurably(this.recordPath(record.keyId), encodeRecord(record, this.root));
+  }
+
+  async readAll(): Promise<KeyRecord[]> {
+    const names = (await readdir(join(this.dir, 'keys'))).filter(isKeyId).sort();
+    const records = await Promise.all(names.map((keyId) => this.readRecord(keyId)));
+    return records.filter((record) => record !== undefined);
+  }
+
+  async readAliases(): Promise<{ aliases: AliasTable; generation: number }> {
+    const path = join(this.dir, 'aliases');
+    const read = async () => decodeAliases(await readFile(path), this.root, path);
+    try {
+      return await read();
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    // Between the root key and the first `aliases` a store has no key yet; a first key that came just now came after it.
+    if (!(await this.#hasKeys())) return { aliases: new Map(), generation: 0 };
+    try {
+      return await read();
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      fail('KMS_STORE_ALTERED', { path }, error);
+    }
+  }
+
+  async #hasKeys(): Promise<boolean> {
+    return (await readdir(join(this.dir, 'keys'))).some(isKeyId);
+  }
+
+  async writeAliases(aliases: AliasTable, generation: number): Promise<void> {
+    await writeDurably(join(this.dir, 'aliases'), encodeAliases(aliases, generation, this.root));
+  }
+}
+
+export class Store {
+  constructor(readonly dir: string) {}
+
+  /** False where nobody has made a KMS yet. */
+  async exists(): Promise<boolean> {
+    return this.#catalogued('local:', () => exists(this.dir));
+  }
+
+  /** Runs `use` on the store as it is. */
+  async read<T>(keyUri: string, use: (store: OpenStore) => Promise<T>): Promise<T> {
+    return this.#catalogued(keyUri, () => this.#withRoot(use));
+  }
+
+  /** Runs `change` under the lock, on a store that is there; with `make` it is made first where there is none. */
+  async change<T>(
+    keyUri: string,
+    deadline: Deadline,
+    make: boolean,
+    change: (store: OpenStore) => Promise<T>,
+  ): Promise<T> {
+    return this.#catalogued(keyUri, async () => {
+      if (make) await this.#makeFolders();
+      await this.#checkMode();
+      return withLock(this.dir, deadline, async () => {
+        await sweep(this.dir);
+        await sweep(join(this.dir, 'keys'));
+        if (make) await this.#makeContents();
+        return this.#withRoot(change);
+      });
+    });
+  }
+
+  async #withRoot<T>(use: (store: OpenStore) => Promise<T>): Promise<T> {
+    await this.#checkMode();
+    const root = await loadRootKey(this.dir);
+    try {
+      return await use(new OpenStore(this.dir, root));
+    } finally {
+      freeSecret(root);
+    }
+  }
+
+  async #makeFolders(): Promise<void> {
+    const first = await mkdir(join(this.dir, 'keys'), { recursive: true, mode: 0o700 });
+    if (first === undefined) return;
+    await syncFolder(this.dir);
+    await syncFolder(join(this.dir, '..'));
+  }
+
+  async #makeContents(): Promise<void> {
+    const hasRoot = await exists(join(this.dir, 'root.key'));
+    const hasKeys = (await readdir(join(this.dir, 'keys'))).some(isKeyId);
+    if (!hasRoot && hasKeys) {
+      fail('KMS_STORE', { path: this.dir, why: 'root.key is missing, and keys are there that it sealed' });
+    }
+    if (!hasRoot) await makeRootKey(this.dir);
+    if (!hasKeys && !(await exists(join(this.dir, 'aliases')))) {
+      await this.#withRoot((store) => store.writeAliases(new Map(), 1));
+    }
+  }
+
+  async #checkMode(): Promise<void> {
+    const { mode } = await stat(this.dir);
+    if (mode & 0o077) {
+      fail('KMS_STORE', { path: this.dir, why: `its mode is ${(mode & 0o777).toString(8)}, expected 700` });
+    }
+  }
+
+  async #catalogued<T>(keyUri: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw catalogued(error, keyUri, this.dir);
+    }
+  }
+}
+
+/** The catalogue's name for what a file operation of the store threw. */
+export function catalogued(error: unknown, keyUri: string, dir: string): SealdiskError {
+  if (isFailure(error)) return error;
+  const { code, path } = error as NodeJS.ErrnoException;
+  if (code === undefined) return new SealdiskError('INTERNAL', { what: errnoOf(error) }, error);
+  if (GONE.has(code)) {
+    return new SealdiskError('KMS_CONNECTION', { keyUri, why: `${path ?? dir}: ${code}` }, error);
+  }
+  return new SealdiskError('KMS_STORE', { path: path ?? dir, why: code }, error);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}

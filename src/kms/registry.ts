@@ -1,0 +1,35 @@
+/**
+ * Key providers by URI scheme.
+ *
+ * Every scheme is registered here, once; a double registration is a mistake of the build and stops the start.
+ */
+
+import { fail } from '../errors.js';
+import { localScheme } from './local/provider.js';
+import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
+import { parseKeyUri } from './uri.js';
+
+/** The table of `schemes` by id. Fails with INTERNAL when two have the same id. */
+export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string, ProviderScheme> {
+  const table = new Map<string, ProviderScheme>();
+  for (const scheme of schemes) {
+    if (table.has(scheme.scheme)) {
+      fail('INTERNAL', { what: `key provider "${scheme.scheme}" is registered twice` });
+    }
+    table.set(scheme.scheme, scheme);
+  }
+  return table;
+}
+
+const SCHEMES = registry([localScheme]);
+
+/** Ids of the schemes that this build has. */
+export const schemeIds = (): string[] => [...SCHEMES.keys()];
+
+/** A provider for the key that `uri` names. Fails with KEY_URI_SYNTAX, KEY_URI_SCHEME or as the contract says. */
+export async function openProvider(uri: string, environment: ProviderEnvironment): Promise<KeyProvider> {
+  const { scheme, canonical } = parseKeyUri(uri);
+  const provider = SCHEMES.get(scheme);
+  if (!provider) fail('KEY_URI_SCHEME', { scheme, known: schemeIds().join(', ') });
+  return provider.open(canonical, environment);
+}
