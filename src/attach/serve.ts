@@ -70,11 +70,12 @@ export async function serve(options: ServeOptions, log: Log): Promise<Serving> {
     if (request.verb === 'status') return statusOf(served);
     return fail('ATTACH_NOT_ATTACHED', { target: options.path });
   });
+  const uri = uriOf(options, server.address);
   await writeState({
     request: requestOf(options, uuid),
     index: null,
     device: null,
-    address: server.address,
+    address: uri,
     serverPid: process.pid,
     keyUri: disk.token.keyUri,
     keyId: disk.token.keyId,
@@ -83,7 +84,7 @@ export async function serve(options: ServeOptions, log: Log): Promise<Serving> {
     attachedAt: new Date().toISOString(),
   });
   return {
-    uri: server.address,
+    uri,
     close: async () => {
       await server.close();
       await served.close();
@@ -92,6 +93,13 @@ export async function serve(options: ServeOptions, log: Log): Promise<Serving> {
       unlock();
     },
   };
+}
+
+/** NBD URI of the export (NetworkBlockDevice/nbd, doc/uri.md). */
+function uriOf(options: ServeOptions, address: string): string {
+  const name = encodeURIComponent(options.exportName);
+  if ('path' in options.listen) return `nbd+unix:///${name}?socket=${encodeURI(address)}`;
+  return `nbd://${address}/${name}`;
 }
 
 const ALWAYS = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
