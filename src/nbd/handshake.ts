@@ -1,0 +1,289 @@
+/**
+ * The fixed newstyle handshake of the server's side as a state machine: bytes in, bytes out, no socket and no clock.
+ *
+ *   phase    waits for                       exits
+ *   flags    client flags                    header | over (a flag that is not known)
+ *   header   the 16 bytes before an option   data | skip | over (no option, too many, too long, not fixed newstyle)
+ *   data     the option's data, whole        header | over (transmit, abort, a name that does not exist)
+ *   skip     data that nobody will look at   header | over (abort)
+ *   over     nothing; a step is our mistake
+ *
+ * Input may be cut anywhere: the result is the same. A state holds at most OPTION_KEPT_MAX_BYTES of input. States are
+ * values: `step` changes none. Source: proto.md, "Newstyle negotiation" to "Termination of the session".
+ */
+
+import { fail, unreachable } from '../errors.js';
+import { concat, readU32, readU64, u16, u64 } from './bytes.js';
+import {
+  NBD_FLAG_C_FIXED_NEWSTYLE,
+  NBD_FLAG_C_NO_ZEROES,
+  NBD_FLAG_FIXED_NEWSTYLE,
+  NBD_FLAG_NO_ZEROES,
+  NBD_MAGIC,
+  NBD_OPT_EXPORT_NAME,
+  NBD_OPTION_MAGIC,
+} from './constants.js';
+import { checkExports, type Export, type Negotiated } from './exports.js';
+import { type Limits, OPTION_HEADER_BYTES, OPTION_SKIPPED_MAX_BYTES } from './limits.js';
+import type { Answer, NbdFault, Session } from './options/option.js';
+import { optionOf } from './options/table.js';
+import { errorReply } from './replies.js';
+
+interface Haggling {
+  readonly session: Session;
+  readonly optionsSeen: number;
+  readonly optionsMax: number;
+}
+
+export type Handshake =
+  | { readonly phase: 'flags'; readonly held: Uint8Array; readonly begun: Begun }
+  | { readonly phase: 'header'; readonly held: Uint8Array; readonly haggling: Haggling }
+  | {
+      readonly phase: 'data';
+      readonly held: Uint8Array;
+      readonly haggling: Haggling;
+      readonly option: number;
+      readonly lengthBytes: number;
+    }
+  | {
+      readonly phase: 'skip';
+      readonly haggling: Haggling;
+      readonly option: number;
+      readonly leftBytes: number;
+    }
+  | { readonly phase: 'over' };
+
+interface Begun {
+  readonly exports: readonly Export[];
+  readonly optionsMax: number;
+}
+
+export type Verdict =
+  | { readonly kind: 'more' }
+  /** Transmission begins once `output` is sent; `rest` is its first input. */
+  | { readonly kind: 'transmit'; readonly negotiated: Negotiated; readonly rest: Uint8Array }
+  /** Send `output`, then close. No fault: the peer said NBD_OPT_ABORT. */
+  | { readonly kind: 'close'; readonly fault: NbdFault | undefined };
+
+export interface Step {
+  readonly next: Handshake;
+  readonly output: readonly Uint8Array[];
+  readonly verdict: Verdict;
+}
+
+/** One transition. `rest` is the input that it left; undefined when it waits for more. */
+interface Move {
+  readonly next: Handshake;
+  readonly output: readonly Uint8Array[];
+  readonly verdict: Verdict;
+  readonly rest: Uint8Array | undefined;
+}
+
+const NOTHING = new Uint8Array(0);
+const CLIENT_FLAGS_BYTES = 4;
+const KNOWN_CLIENT_FLAGS = NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES;
+const MORE: Verdict = { kind: 'more' };
+const OVER: Handshake = { phase: 'over' };
+
+/** A handshake over these exports, and the greeting that the server says first. */
+export function begin(exports: readonly Export[], limits: Pick<Limits, 'optionsMax'>): Step {
+  const greeting = concat(
+    u64(NBD_MAGIC),
+    u64(NBD_OPTION_MAGIC),
+    u16(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES),
+  );
+  const begun = { exports: checkExports(exports), optionsMax: limits.optionsMax };
+  return { next: { phase: 'flags', held: NOTHING, begun }, output: [greeting], verdict: MORE };
+}
+
+/** The handshake after `input`. */
+export function step(state: Handshake, input: Uint8Array): Step {
+  const output: Uint8Array[] = [];
+  let move = advance(state, input);
+  output.push(...move.output);
+  while (move.rest !== undefined) {
+    move = advance(move.next, move.rest);
+    output.push(...move.output);
+  }
+  return { next: move.next, output, verdict: move.verdict };
+}
+
+/** What the end of the peer's bytes means here: no fault between two options, else the record that was cut. */
+export function faultOfEnd(state: Handshake): NbdFault | undefined {
+  const cut = (found: number, expected: number): NbdFault => ({
+    what: `input at its end (${state.phase})`,
+    found: `${found} bytes`,
+    expected: `${expected} bytes`,
+  });
+  switch (state.phase) {
+    case 'flags':
+      return cut(state.held.length, CLIENT_FLAGS_BYTES);
+    case 'header':
+      return state.held.length === 0 ? undefined : cut(state.held.length, OPTION_HEADER_BYTES);
+    case 'data':
+      return cut(state.held.length, state.lengthBytes);
+    case 'skip':
+      return cut(0, state.leftBytes);
+    case 'over':
+      return undefined;
+    default:
+      return unreachable(state);
+  }
+}
+
+function advance(state: Handshake, input: Uint8Array): Move {
+  switch (state.phase) {
+    case 'flags':
+      return filled(state, input, CLIENT_FLAGS_BYTES, (record) => onFlags(state.begun, record));
+    case 'header':
+      return filled(state, input, OPTION_HEADER_BYTES, (record) => onHeader(state.haggling, record));
+    case 'data':
+      return filled(state, input, state.lengthBytes, (record) =>
+        settle(state.haggling, optionOf(state.option).answer(state.haggling.session, state.option, record)),
+      );
+    case 'skip':
+      return onSkip(state, input);
+    case 'over':
+      return fail('INTERNAL', { what: 'a step of an NBD handshake that is over' });
+    default:
+      return unreachable(state);
+  }
+}
+
+/** Collects a record of `sizeBytes`, then does `then` with it; what is beyond is left for the next phase. */
+function filled(
+  state: Extract<Handshake, { readonly held: Uint8Array }>,
+  input: Uint8Array,
+  sizeBytes: number,
+  then: (record: Uint8Array) => Omit<Move, 'rest'>,
+): Move {
+  const taken = sizeBytes - state.held.length;
+  if (input.length < taken) {
+    return {
+      next: { ...state, held: concat(state.held, input) },
+      output: [],
+      verdict: MORE,
+      rest: undefined,
+    };
+  }
+  return after(then(concat(state.held, input.subarray(0, taken))), input.subarray(taken));
+}
+
+/** Hands what is left of the input to whom it belongs: the next phase, or the transmission. */
+function after(done: Omit<Move, 'rest'>, rest: Uint8Array): Move {
+  switch (done.verdict.kind) {
+    case 'more':
+      return { ...done, rest };
+    case 'transmit':
+      return { ...done, verdict: { ...done.verdict, rest }, rest: undefined };
+    case 'close':
+      return { ...done, rest: undefined };
+    default:
+      return unreachable(done.verdict);
+  }
+}
+
+function closed(fault: NbdFault): Omit<Move, 'rest'> {
+  return { next: OVER, output: [], verdict: { kind: 'close', fault } };
+}
+
+function onFlags(begun: Begun, record: Uint8Array): Omit<Move, 'rest'> {
+  const flags = readU32(record, 0);
+  if ((flags & ~KNOWN_CLIENT_FLAGS) !== 0) {
+    return closed({ what: 'client flags', found: flags, expected: `none but ${KNOWN_CLIENT_FLAGS}` });
+  }
+  const session: Session = {
+    exports: begun.exports,
+    fixedNewstyle: (flags & NBD_FLAG_C_FIXED_NEWSTYLE) !== 0,
+    noZeroes: (flags & NBD_FLAG_C_NO_ZEROES) !== 0,
+  };
+  return waiting({ session, optionsSeen: 0, optionsMax: begun.optionsMax });
+}
+
+const waiting = (haggling: Haggling): Omit<Move, 'rest'> => ({
+  next: { phase: 'header', held: NOTHING, haggling },
+  output: [],
+  verdict: MORE,
+});
+
+function onHeader(before: Haggling, record: Uint8Array): Omit<Move, 'rest'> {
+  const option = readU32(record, 8);
+  const lengthBytes = readU32(record, 12);
+  const fault = faultOfHeader(before, readU64(record, 0), option, lengthBytes);
+  if (fault) return closed(fault);
+  const haggling = { ...before, optionsSeen: before.optionsSeen + 1 };
+  const next: Handshake =
+    lengthBytes <= optionOf(option).keptMaxBytes
+      ? { phase: 'data', held: NOTHING, haggling, option, lengthBytes }
+      : { phase: 'skip', haggling, option, leftBytes: lengthBytes };
+  return { next, output: [], verdict: MORE };
+}
+
+/** What forbids to go on with the option at all, in the order in which it is looked at. */
+function faultOfHeader(
+  haggling: Haggling,
+  magic: bigint,
+  option: number,
+  lengthBytes: number,
+): NbdFault | undefined {
+  if (magic !== NBD_OPTION_MAGIC) {
+    return { what: 'option magic', found: `0x${magic.toString(16)}`, expected: 'IHAVEOPT' };
+  }
+  if (haggling.optionsSeen === haggling.optionsMax) {
+    const { optionsSeen, optionsMax } = haggling;
+    return { what: 'number of options', found: optionsSeen + 1, expected: `at most ${optionsMax}` };
+  }
+  if (!haggling.session.fixedNewstyle && option !== NBD_OPT_EXPORT_NAME) {
+    return { what: 'option without fixed newstyle', found: option, expected: NBD_OPT_EXPORT_NAME };
+  }
+  const { name, keptMaxBytes, whenLonger } = optionOf(option);
+  const longestBytes = whenLonger.kind === 'close' ? keptMaxBytes : OPTION_SKIPPED_MAX_BYTES;
+  if (lengthBytes > longestBytes) {
+    return { what: `data length of ${name}`, found: lengthBytes, expected: `at most ${longestBytes}` };
+  }
+  return undefined;
+}
+
+function onSkip(state: Extract<Handshake, { readonly phase: 'skip' }>, input: Uint8Array): Move {
+  const { haggling, option, leftBytes } = state;
+  if (input.length < leftBytes) {
+    const next = { ...state, leftBytes: leftBytes - input.length };
+    return { next, output: [], verdict: MORE, rest: undefined };
+  }
+  return after(settle(haggling, answerSkipped(haggling.session, option)), input.subarray(leftBytes));
+}
+
+function answerSkipped(session: Session, option: number): Answer {
+  const { whenLonger, answer } = optionOf(option);
+  switch (whenLonger.kind) {
+    case 'drop':
+      return answer(session, option, NOTHING);
+    case 'error': {
+      const { type, message } = whenLonger;
+      return { kind: 'haggle', session, output: [errorReply(option, type, message)] };
+    }
+    case 'close':
+      return fail('INTERNAL', { what: `NBD option ${option} was skipped, not closed` });
+    default:
+      return unreachable(whenLonger);
+  }
+}
+
+/** From an option's answer to the next state. */
+function settle(haggling: Haggling, answer: Answer): Omit<Move, 'rest'> {
+  const { output } = answer;
+  switch (answer.kind) {
+    case 'haggle':
+      return { ...waiting({ ...haggling, session: answer.session }), output };
+    case 'transmit':
+      return {
+        next: OVER,
+        output,
+        verdict: { kind: 'transmit', negotiated: answer.negotiated, rest: NOTHING },
+      };
+    case 'close':
+      return { next: OVER, output, verdict: { kind: 'close', fault: answer.fault } };
+    default:
+      return unreachable(answer);
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * The NBD server up to the transmission phase. This file and those of server/ are the ones of this room that meet a
+ * socket; the protocol itself is in handshake.ts.
+ *
+ * A peer's mistake ends its own connection, never the process. Connections count from accept until their transmission
+ * has ended; one over the limit is closed at once.
+ */
+
+import { createServer, type Socket } from 'node:net';
+import { errnoOf } from '../errors.js';
+import { checkExports, type Export } from './exports.js';
+import { checkLimits, DEFAULT_LIMITS, type Limits } from './limits.js';
+import { addressOf, hostPort, type ListenAddress, listen } from './server/address.js';
+import {
+  Connection,
+  type ConnectionEvent,
+  type Transmission,
+  type TransmitArgs,
+} from './server/connection.js';
+
+export type { Export, Negotiated } from './exports.js';
+export type { Limits } from './limits.js';
+export type { ListenAddress } from './server/address.js';
+export type { Transmission, TransmitArgs } from './server/connection.js';
+
+export type ServerEvent =
+  | ConnectionEvent
+  /** Over the limit of connections: closed at once. */
+  | { readonly kind: 'refused'; readonly peer: string; readonly connections: number }
+  /** The system could not accept a connection (too many open files); the server listens on. */
+  | { readonly kind: 'acceptFailed'; readonly errno: string };
+
+export interface ServerOptions {
+  readonly listen: ListenAddress;
+  /** Asked once at each new connection, which keeps the answer. */
+  readonly exports: () => readonly Export[];
+  /** Starts the transmission phase on a duplicate of `fd`, and returns at once. */
+  readonly transmit: (args: TransmitArgs) => Transmission;
+  readonly limits?: Partial<Limits>;
+  readonly onEvent?: (event: ServerEvent) => void;
+}
+
+export interface NbdServer {
+  /** The path, or HOST:PORT with the port that the system chose. */
+  readonly address: string;
+  /** Stops listening, ends all connections, resolves when the last transmission has ended. Twice is fine. */
+  close(): Promise<void>;
+}
+
+function peerOf({ remoteAddress, remotePort }: Socket, address: ListenAddress): string {
+  if ('path' in address) return 'unix';
+  return remoteAddress === undefined ? 'gone' : hostPort(remoteAddress, remotePort ?? 0);
+}
+
+/** Fails with NBD_ADDRESS when the address cannot be had. */
+export async function startServer(options: ServerOptions): Promise<NbdServer> {
+  const limits = checkLimits({ ...DEFAULT_LIMITS, ...options.limits });
+  checkExports(options.exports());
+  const emit = options.onEvent ?? (() => {});
+  const connections = new Set<Connection>();
+
+  const accept = (socket: Socket): void => {
+    const peer = peerOf(socket, options.listen);
+    if (connections.size >= limits.connectionsMax) {
+      emit({ kind: 'refused', peer, connections: connections.size });
+      socket.on('error', () => {}); // a peer that has gone already is no news
+      socket.destroy();
+      return;
+    }
+    const { exports, transmit } = options;
+    const connection = new Connection(socket, peer, { exports, transmit, limits, emit });
+    connections.add(connection);
+    void connection.gone.finally(() => connections.delete(connection));
+  };
+
+  const server = createServer({ noDelay: true }, accept);
+  await listen(server, options.listen);
+  server.on('error', (error) => emit({ kind: 'acceptFailed', errno: errnoOf(error) }));
+  const address = addressOf(server);
+
+  const close = async (): Promise<void> => {
+    const stopped = new Promise((resolve) => server.close(resolve)); // removes the socket file
+    const last = [...connections];
+    for (const connection of last) connection.close();
+    await Promise.all([stopped, ...last.map((connection) => connection.gone)]);
+  };
+  let closing: Promise<void> | undefined;
+  return {
+    address,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
