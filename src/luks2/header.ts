@@ -9,7 +9,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { fail } from '../errors.js';
-import { isObject, type JsonObject, parseJson, show } from './json.js';
+import { isObject, type JsonObject, parseJson, printable, show } from './json.js';
 
 export const BINARY_SIZE_BYTES = 4096;
 /** Sizes of one copy, binary header and JSON area together. Each is also a place where a secondary copy may stand. */
@@ -161,7 +161,7 @@ export function decodeCopy(copy: Buffer, place: Place): RawHeader {
 function checkChecksum(copy: Buffer, which: Which): void {
   const algorithm = textOf(copy, 'checksumAlgorithm');
   if (algorithm !== CHECKSUM_ALGORITHM) {
-    fail('LUKS2_CHECKSUM_ALGORITHM', { found: algorithm.slice(0, 32), expected: CHECKSUM_ALGORITHM });
+    fail('LUKS2_CHECKSUM_ALGORITHM', { found: printable(algorithm), expected: CHECKSUM_ALGORITHM });
   }
   const stored = field(copy, 'checksum');
   const right = stored.subarray(0, CHECKSUM_SIZE_BYTES).equals(checksumOf(copy));

@@ -26,6 +26,10 @@ export function show(value: JsonValue | undefined): string {
   return text.length <= SHOWN_MAX ? text : `${text.slice(0, SHOWN_MAX)}…`;
 }
 
+/** As `show`, but text without its quotes, for messages that bring their own. */
+export const printable = (value: JsonValue | undefined): string =>
+  typeof value === 'string' ? JSON.stringify(value.slice(0, SHOWN_MAX)).slice(1, -1) : show(value);
+
 const kindOf = (value: object) => (Array.isArray(value) ? 'an array' : 'an object');
 
 export const isObject = (value: JsonValue | undefined): value is JsonObject =>

@@ -17,7 +17,7 @@ import {
   type Luks2Metadata,
   type Segment,
 } from './header.js';
-import { isObject, type JsonObject, type JsonValue, show } from './json.js';
+import { isObject, type JsonObject, type JsonValue, printable, show } from './json.js';
 
 export const CIPHER = 'aes-xts-plain64';
 export const DIGEST_SIZE_BYTES = 32;
@@ -98,7 +98,7 @@ function checkConfig(config: JsonObject, hdrSizeBytes: number): Config {
 function checkRequirements(requirements: JsonObject): void {
   onlyFields(requirements, 'config.requirements', ['mandatory']);
   const [found] = textsAt(requirements, 'mandatory', 'config.requirements.mandatory');
-  if (found !== undefined) fail('LUKS2_REQUIREMENT', { found: found.slice(0, 60) });
+  if (found !== undefined) fail('LUKS2_REQUIREMENT', { found: printable(found) });
 }
 
 function checkSegments(segments: JsonObject): Segment {
@@ -110,7 +110,7 @@ function checkSegments(segments: JsonObject): Segment {
   const segment = objectAt(segments, '0', 'segment');
   literalAt(segment, 'type', 'segment.type', 'crypt');
   if (segment.encryption !== CIPHER)
-    fail('LUKS2_CIPHER', { found: show(segment.encryption), expected: CIPHER });
+    fail('LUKS2_CIPHER', { found: printable(segment.encryption), expected: CIPHER });
   if ('integrity' in segment) fail('LUKS2_CIPHER', { found: `${CIPHER} with integrity`, expected: CIPHER });
   onlyFields(segment, 'segment', ['type', 'offset', 'size', 'iv_tweak', 'encryption', 'sector_size']);
   if (segment.sector_size !== 512 && segment.sector_size !== 4096) {
