@@ -10,7 +10,12 @@ namespace sealdisk {
 
 namespace {
 
-constexpr const XtsKernel* kKernels[] = {&kXtsOpenssl};
+constexpr const XtsKernel* kKernels[] = {
+#if defined(__x86_64__)
+    &kXtsVaesAvx512, &kXtsVaesAvx2, &kXtsAesNi,
+#endif
+    &kXtsOpenssl,
+};
 
 const XtsKernel* choose() noexcept {
   const char* const wanted = getenv("SEALDISK_CIPHER");

@@ -1,0 +1,72 @@
+// The AES-NI kernel: eight blocks in flight in XMM registers (xts_lanes.h). Needs AES, PCLMULQDQ and SSE4.1.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "crypto/aes_expand_x86.h"
+
+#define SEALDISK_TARGET __attribute__((target("aes,pclmul,sse4.1")))
+#define SEALDISK_INLINE SEALDISK_TARGET __attribute__((always_inline)) inline
+#include "crypto/xts_lanes.h"
+
+namespace sealdisk {
+
+namespace {
+
+// x^128 = x^7 + x^2 + x + 1 (IEEE 1619 section 5.2).
+constexpr int64_t kPolynomial = 0x87;
+
+struct Lanes {
+  using Vector = __m128i;
+  static constexpr size_t kBlocks = 1;
+
+  SEALDISK_INLINE static Vector load(const uint8_t* from) { return _mm_loadu_si128((const __m128i*)from); }
+  SEALDISK_INLINE static void store(uint8_t* to, Vector v) { _mm_storeu_si128((__m128i*)to, v); }
+  SEALDISK_INLINE static Vector broadcast(const uint8_t* block) { return load(block); }
+  SEALDISK_INLINE static Vector exclusiveOr(Vector a, Vector b) { return _mm_xor_si128(a, b); }
+  SEALDISK_INLINE static Vector encryptRound(Vector v, Vector key) { return _mm_aesenc_si128(v, key); }
+  SEALDISK_INLINE static Vector encryptLast(Vector v, Vector key) { return _mm_aesenclast_si128(v, key); }
+  SEALDISK_INLINE static Vector decryptRound(Vector v, Vector key) { return _mm_aesdec_si128(v, key); }
+  SEALDISK_INLINE static Vector decryptLast(Vector v, Vector key) { return _mm_aesdeclast_si128(v, key); }
+  SEALDISK_INLINE static Vector numbers(uint64_t first, uint64_t) { return _mm_cvtsi64_si128((int64_t)first); }
+  SEALDISK_INLINE static Vector addNumbers(Vector a, Vector b) { return _mm_add_epi64(a, b); }
+
+  // tweak * x^power, power < 64.
+  SEALDISK_INLINE static Vector powers(Vector tweak, size_t power) {
+    const Vector carried = _mm_srli_epi64(tweak, (int)(64 - power));
+    const Vector reduced = _mm_clmulepi64_si128(carried, _mm_cvtsi64_si128(kPolynomial), 0x01);
+    const Vector shifted = _mm_xor_si128(_mm_slli_epi64(tweak, (int)power), _mm_slli_si128(carried, 8));
+    return _mm_xor_si128(shifted, reduced);
+  }
+
+  // tweak * x^(8 * kBytes).
+  template <int kBytes>
+  SEALDISK_INLINE static Vector advance(Vector tweak) {
+    const Vector carried = _mm_srli_si128(tweak, 16 - kBytes);
+    const Vector reduced = _mm_clmulepi64_si128(carried, _mm_cvtsi64_si128(kPolynomial), 0x00);
+    return _mm_xor_si128(_mm_slli_si128(tweak, kBytes), reduced);
+  }
+
+  SEALDISK_INLINE static void clearRegisters() {
+    asm volatile(
+        "pxor %%xmm0, %%xmm0\n\tpxor %%xmm1, %%xmm1\n\tpxor %%xmm2, %%xmm2\n\tpxor %%xmm3, %%xmm3\n\t"
+        "pxor %%xmm4, %%xmm4\n\tpxor %%xmm5, %%xmm5\n\tpxor %%xmm6, %%xmm6\n\tpxor %%xmm7, %%xmm7\n\t"
+        "pxor %%xmm8, %%xmm8\n\tpxor %%xmm9, %%xmm9\n\tpxor %%xmm10, %%xmm10\n\tpxor %%xmm11, %%xmm11\n\t"
+        "pxor %%xmm12, %%xmm12\n\tpxor %%xmm13, %%xmm13\n\tpxor %%xmm14, %%xmm14\n\tpxor %%xmm15, %%xmm15" ::
+            : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+              "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+  }
+};
+
+bool available() noexcept {
+  return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+}
+
+}  // namespace
+
+const XtsKernel kXtsAesNi = {"aes-ni", available, expandXtsX86, LaneCipher<Lanes>::crypt<Direction::kEncrypt>,
+                             LaneCipher<Lanes>::crypt<Direction::kDecrypt>};
+
+}  // namespace sealdisk
+
+#endif
