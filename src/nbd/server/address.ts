@@ -5,8 +5,9 @@
  * touched. Whatever fails, fails with NBD_ADDRESS.
  */
 
-import { lstatSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
+import { dirname } from 'node:path';
 import { errnoOf, fail } from '../../errors.js';
 import { SOCKET_PATH_MAX_BYTES } from '../limits.js';
 
@@ -32,13 +33,16 @@ export async function listen(server: Server, address: ListenAddress): Promise<vo
   }
 }
 
+const withCode = (code: string): Error => Object.assign(new Error(code), { code });
+
 async function listenOnPath(server: Server, path: string): Promise<void> {
   if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES) {
-    throw Object.assign(new Error('socket path too long'), { code: 'ENAMETOOLONG' });
+    throw withCode('ENAMETOOLONG'); // Node would cut it short
   }
   try {
     await bind(server, { path });
   } catch (error) {
+    if (!existsSync(dirname(path))) throw withCode('ENOENT'); // libuv says EACCES of it
     if (errnoOf(error) !== 'EADDRINUSE' || !(await isStale(path))) throw error;
     unlinkSync(path);
     await bind(server, { path });
