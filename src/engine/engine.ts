@@ -7,7 +7,7 @@
 
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { fail } from '../errors.js';
+import { errnoOf, fail } from '../errors.js';
 
 export type GateState = 'live' | 'hung' | 'failed';
 
@@ -102,7 +102,8 @@ interface Addon {
   socketPair(): [number, number];
   closeFd(fd: number): void;
   setIoFlusher(): void;
-  protectProcess(options: { lockAll: boolean; oomScoreAdj: number }): void;
+  /** Makes the process undumpable; returns what else was asked for and refused, as in "mlockall: EPERM". */
+  protectProcess(options: { lockAll: boolean; oomScoreAdj: number }): string[];
   nbdConnect(options: KernelConnect): number;
   nbdReconfigure(options: KernelConnect & { index: number }): void;
   nbdDisconnect(index: number): void;
@@ -119,6 +120,91 @@ function load(): Addon {
   }
 }
 
+/** What the addon throws: `code` is an errno's name, TOO_SMALL (with found, expected) or INVALID (a fault of ours). */
+interface NativeError extends Error {
+  readonly code: string;
+  readonly found?: bigint;
+  readonly expected?: bigint;
+  readonly familyMissing?: boolean;
+}
+
+/** Runs `work`; what the addon throws goes through `translate`, which fails by the catalogue. */
+function translating<T>(work: () => T, translate: (error: NativeError) => never): T {
+  try {
+    return work();
+  } catch (error) {
+    if ((error as NativeError).code === 'INVALID') throw error;
+    return translate(error as NativeError);
+  }
+}
+
+const asSystem = (what: string) => (error: NativeError) =>
+  fail('ENGINE_SYSTEM', { what, errno: errnoOf(error) }, error);
+
+const asNetlink = (what: string) => (error: NativeError) =>
+  error.familyMissing
+    ? fail('KERNEL_NO_NBD', { why: error.message }, error)
+    : fail('KERNEL_NETLINK', { what, errno: errnoOf(error) }, error);
+
+function asOpen(path: string, error: NativeError): never {
+  switch (error.code) {
+    case 'EAGAIN':
+    case 'EWOULDBLOCK':
+      return fail('DISK_IN_USE', { path }, error);
+    case 'ENOENT':
+      return fail('DISK_NOT_FOUND', { path }, error);
+    case 'TOO_SMALL':
+      return fail(
+        'DISK_TOO_SMALL',
+        { path, found: error.found ?? 0n, expected: error.expected ?? 0n },
+        error,
+      );
+    default:
+      return fail('DISK_IO', { path, errno: errnoOf(error) }, error);
+  }
+}
+
+/** The same disk, whose failures are catalogued. */
+function cataloguedDisk(native: EngineDisk, path: string): EngineDisk {
+  return {
+    get gate() {
+      return native.gate;
+    },
+    goLive: (key) => translating(() => native.goLive(key), asSystem('key schedule')),
+    hang: () => native.hang(),
+    fail: () => native.fail(),
+    serve: (options) => translating(() => native.serve(options), asSystem('connection')),
+    stats: () => native.stats(),
+    close: () => native.close().catch((error) => fail('DISK_IO', { path, errno: errnoOf(error) }, error)),
+  };
+}
+
+/** The same verbs, whose failures are catalogued. */
+function catalogued(native: Addon): Addon {
+  return {
+    selfTest: () => native.selfTest(),
+    takeDataKey: (secret) =>
+      translating(() => native.takeDataKey(secret), asSystem('locked memory for a key')),
+    openDisk: (options) =>
+      cataloguedDisk(
+        translating(
+          () => native.openDisk(options),
+          (error) => asOpen(options.path, error),
+        ),
+        options.path,
+      ),
+    socketPair: () => translating(() => native.socketPair(), asSystem('socket pair')),
+    closeFd: (fd) => translating(() => native.closeFd(fd), asSystem('close')),
+    setIoFlusher: () => translating(() => native.setIoFlusher(), asSystem('PR_SET_IO_FLUSHER')),
+    protectProcess: (options) =>
+      translating(() => native.protectProcess(options), asSystem('PR_SET_DUMPABLE')),
+    nbdConnect: (options) => translating(() => native.nbdConnect(options), asNetlink('connect')),
+    nbdReconfigure: (options) => translating(() => native.nbdReconfigure(options), asNetlink('reconfigure')),
+    nbdDisconnect: (index) => translating(() => native.nbdDisconnect(index), asNetlink('disconnect')),
+    nbdStatus: () => translating(() => native.nbdStatus(), asNetlink('status')),
+  };
+}
+
 let loaded: Addon | undefined;
 
 /** The engine, loaded at first use. Its known-answer tests run before anything else of it can be called. */
@@ -127,6 +213,6 @@ export function engine(): Addon {
   const addon = load();
   const verdict = addon.selfTest();
   if ('failure' in verdict) fail('ENGINE_SELF_TEST', { what: verdict.failure });
-  loaded = addon;
+  loaded = catalogued(addon);
   return loaded;
 }

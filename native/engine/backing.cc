@@ -1,0 +1,37 @@
+#include "engine/backing.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace sealdisk {
+
+bool IoOp::advance(int64_t result) noexcept {
+  if (result == -EINTR || result == -EAGAIN) return false;
+  if (result < 0) {
+    error = static_cast<int>(-result);
+    return true;
+  }
+  if (kind == Kind::sync) {
+    error = 0;
+    return true;
+  }
+  if (result == 0) {  // a read at the end of the file; a write that makes no progress is no better
+    error = EIO;
+    return true;
+  }
+  data += result;
+  offset += static_cast<uint64_t>(result);
+  bytes -= static_cast<size_t>(result);
+  error = 0;
+  return bytes == 0;
+}
+
+BackingKind backingFromEnvironment() noexcept {
+  const char* wanted = std::getenv("SEALDISK_IO");
+  if (wanted && std::strcmp(wanted, "pool") == 0) return BackingKind::pool;
+  if (wanted && std::strcmp(wanted, "ring") == 0) return BackingKind::ring;
+  return BackingKind::automatic;
+}
+
+}  // namespace sealdisk

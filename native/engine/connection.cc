@@ -1,0 +1,163 @@
+#include "engine/connection.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "engine/pool.h"
+
+namespace sealdisk {
+
+namespace {
+
+int duplicate(int fd) {
+  const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) throw std::system_error(errno, std::generic_category(), "dup of the socket");
+  const int on = 1;
+  setsockopt(copy, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // no matter for AF_UNIX
+  return copy;
+}
+
+}  // namespace
+
+Connection::Connection(Disk& disk, int socketFd, std::span<const uint8_t> rest, bool readOnly, Ended ended)
+    : disk_(disk),
+      socketFd_(duplicate(socketFd)),
+      store_(mailbox_),
+      negotiated_{disk.geometry().sizeBytes, readOnly || disk.readOnly()},
+      rest_(rest.begin(), rest.end()),
+      ended_(std::move(ended)) {
+  disk_.counters().connections.fetch_add(1);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's
+  thread_ = std::thread([this] { run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+Connection::~Connection() {
+  close();
+  join();
+}
+
+void Connection::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+std::unique_ptr<Backing> Connection::makeBacking() {
+  if (Pool* pool = disk_.pool()) return makePoolBacking(*pool, disk_.fd(), socketFd_, mailbox_.wake());
+  return makeRing(disk_.fd(), socketFd_, mailbox_.wake());
+}
+
+void Connection::run() noexcept {
+  try {
+    backing_ = makeBacking();
+    if (!backing_) throw std::runtime_error("the kernel refuses another io_uring");
+    executor_.emplace(disk_, *backing_, replies_);
+    receiver_.emplace(socketFd_, negotiated_, store_, *executor_, rest_);
+    rest_ = {};
+    loop();
+  } catch (const std::exception& error) {  // before the loop, which does not throw
+    end_ = {ConnectionEnd::Reason::error, error.what()};
+  }
+  backing_.reset();
+  ::close(socketFd_);
+  disk_.counters().connections.fetch_sub(1);
+  finished_.store(true);
+  ended_(end_);
+}
+
+void Connection::loop() noexcept {
+  judge(receiver_->parse());
+  for (;;) {
+    sendReplies();
+    if (over()) return;
+    const Ready ready = backing_->wait(wantedEvents(), !inputWaits_);
+    if (ready.woken) takeMail();
+    while (IoOp* op = backing_->ended()) executor_->ioEnded(static_cast<Job*>(op->owner));
+    takeInput(ready.socketEvents);
+  }
+}
+
+void Connection::takeMail() noexcept {
+  if (mailbox_.takeGateChanged()) executor_->gateChanged();
+  while (Job* job = mailbox_.takeGranted()) executor_->claimGranted(job);
+  if (mailbox_.closing()) end(ConnectionEnd::Reason::closed, "closed here", false);
+}
+
+void Connection::takeInput(short events) noexcept {
+  if (ending_) return;
+  if (!stalled_ && (events & (POLLIN | POLLHUP | POLLERR) || inputWaits_)) return judge(receiver_->receive());
+  // Nothing is read while requests are parked to the brim, so the end of file is not seen, but its shadow is.
+  if (stalled_ && executor_->parked() && events & (POLLRDHUP | POLLHUP | POLLERR))
+    end(ConnectionEnd::Reason::eof, "the peer went away while requests were parked", false);
+}
+
+void Connection::judge(Receiver::Verdict verdict) noexcept {
+  using Verdict = Receiver::Verdict;
+  using Reason = ConnectionEnd::Reason;
+  stalled_ = verdict == Verdict::stalled;
+  inputWaits_ = verdict == Verdict::again;
+  switch (verdict) {
+    case Verdict::more:
+    case Verdict::again:
+    case Verdict::stalled:
+      return;
+    case Verdict::disconnect:
+      return end(Reason::disconnect, "", true);
+    case Verdict::eof:
+      return end(Reason::eof, "", true);
+    case Verdict::cut:
+      return end(Reason::eof, "the stream ended inside a request", true);
+    case Verdict::protocol:
+      return end(Reason::protocol, receiver_->fault(), false);
+    case Verdict::error:
+      return end(Reason::error, std::strerror(receiver_->error()), false);
+  }
+}
+
+void Connection::sendReplies() noexcept {
+  if (replies_.empty()) return;
+  JobList done;
+  if (broken_ || replies_.send(socketFd_, done) != 0) {
+    broken_ = true;  // the end of file follows, or is here
+    replies_.drop(done);
+  }
+  if (done.empty()) return;
+  store_.giveAll(done);
+  if (stalled_ && !ending_) judge(receiver_->parse());
+}
+
+// The first reason stands; impatience may come later.
+void Connection::end(ConnectionEnd::Reason reason, std::string detail, bool patient) noexcept {
+  if (!ending_) {
+    ending_ = true;
+    stalled_ = inputWaits_ = false;
+    patient_ = patient;
+    end_ = {reason, std::move(detail)};
+  }
+  patient_ = patient_ && patient;
+  JobList parked = executor_->abandonParked();
+  store_.giveAll(parked);
+}
+
+bool Connection::over() const noexcept {
+  return ending_ && executor_->inFlight() == 0 && (replies_.empty() || !patient_);
+}
+
+short Connection::wantedEvents() const noexcept {
+  short events = replies_.empty() ? 0 : POLLOUT;
+  if (!ending_ && !stalled_) events |= POLLIN;
+  if (!ending_ && stalled_ && executor_->parked()) events |= POLLRDHUP;
+  return events;
+}
+
+}  // namespace sealdisk

@@ -1,0 +1,83 @@
+// One NBD connection in its transmission phase, on a thread of its own.
+//
+// The loop takes in what the socket has, lets the executor work, sends what is ready, and waits once for everything:
+// socket, disk, mailbox. When the connection ends, requests in flight always finish; parked ones are dropped unanswered,
+// and the peer sends them again elsewhere.
+//
+// Threads: the constructor, close() and join() are the disk's control thread's; run() and all members are the
+// connection's thread's, except mailbox_, which is for all.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/executor.h"
+#include "engine/mailbox.h"
+#include "engine/receiver.h"
+#include "engine/reply.h"
+
+namespace sealdisk {
+
+struct ConnectionEnd {
+  enum class Reason { disconnect, eof, protocol, closed, error };
+  Reason reason;
+  std::string detail;
+};
+
+class Connection {
+ public:
+  using Ended = std::function<void(const ConnectionEnd&)>;
+
+  // See Disk::serve, which alone makes one. Starts the thread.
+  Connection(Disk& disk, int socketFd, std::span<const uint8_t> rest, bool readOnly, Ended ended);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Any thread, also after the end.
+  void close() noexcept { mailbox_.close(); }
+  void gateChanged() noexcept { mailbox_.gateChanged(); }
+  bool finished() const noexcept { return finished_.load(); }
+  void join();
+
+ private:
+  void run() noexcept;
+  std::unique_ptr<Backing> makeBacking();
+  void loop() noexcept;
+  void takeMail() noexcept;
+  void takeInput(short events) noexcept;
+  void judge(Receiver::Verdict verdict) noexcept;
+  void sendReplies() noexcept;
+  void end(ConnectionEnd::Reason reason, std::string detail, bool patient) noexcept;
+  bool over() const noexcept;
+  short wantedEvents() const noexcept;
+
+  Disk& disk_;
+  const int socketFd_;
+  Mailbox mailbox_;
+  JobStore store_;
+  ReplyQueue replies_;
+  std::unique_ptr<Backing> backing_;
+  std::optional<Executor> executor_;
+  std::optional<Receiver> receiver_;
+  const Negotiated negotiated_;
+  std::vector<uint8_t> rest_;
+
+  bool stalled_ = false;     // the receiver waits for a job or for memory
+  bool inputWaits_ = false;  // the socket had more than one recv took
+  bool ending_ = false;      // no more input
+  bool patient_ = false;     // replies that are left are sent before the end
+  bool broken_ = false;      // the socket takes no more replies
+  ConnectionEnd end_{ConnectionEnd::Reason::closed, ""};
+  Ended ended_;
+  std::atomic<bool> finished_{false};
+  std::thread thread_;
+};
+
+}  // namespace sealdisk

@@ -1,0 +1,127 @@
+#include "engine/disk.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <stdexcept>
+#include <system_error>
+
+#include "engine/arena.h"
+#include "engine/backing.h"
+#include "engine/connection.h"
+#include "engine/limits.h"
+#include "engine/pool.h"
+
+namespace sealdisk {
+
+namespace {
+
+[[noreturn]] void failWith(int error, const char* what) {
+  throw std::system_error(error, std::generic_category(), what);
+}
+
+void checkGeometry(const Geometry& geometry) {
+  const uint64_t sector = geometry.sectorBytes;
+  if (sector != 512 && sector != 4096) throw std::invalid_argument("sector size is neither 512 nor 4096");
+  if (geometry.offsetBytes % sector) throw std::invalid_argument("offset is not a multiple of the sector size");
+  if (geometry.sizeBytes == 0 || geometry.sizeBytes % sector)
+    throw std::invalid_argument("size is zero or not a multiple of the sector size");
+  if (geometry.sizeBytes > INT64_MAX - geometry.offsetBytes) throw std::invalid_argument("size is too large");
+}
+
+void holdAgainstOthers(int fd, const DiskOptions& options) {
+  if (flock(fd, LOCK_SH | LOCK_NB) != 0) failWith(errno, "flock");
+  struct flock lock {};
+  lock.l_type = options.readOnly ? F_RDLCK : F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(options.geometry.offsetBytes);
+  lock.l_len = 0;  // to the end of the file, wherever it will be
+  if (fcntl(fd, F_OFD_SETLK, &lock) != 0) failWith(errno == EACCES ? EAGAIN : errno, "lock");
+}
+
+// With O_DIRECT the file system may want larger sectors than the disk has: seen now, not at the first request.
+void tryDirectRead(int fd, const Geometry& geometry) {
+  Arena memory(kPageBytes, kPageBytes);
+  uint8_t* page = memory.take(kPageBytes);
+  if (pread(fd, page, geometry.sectorBytes, static_cast<off_t>(geometry.offsetBytes)) < 0) failWith(errno, "O_DIRECT");
+}
+
+}  // namespace
+
+std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
+  checkGeometry(options.geometry);
+  std::unique_ptr<Disk> disk(new Disk);
+  disk->geometry_ = options.geometry;
+  disk->readOnly_ = options.readOnly;
+  const int flags = O_CLOEXEC | (options.readOnly ? O_RDONLY : O_RDWR) | (options.direct ? O_DIRECT : 0);
+  disk->fd_ = ::open(options.path.c_str(), flags);
+  if (disk->fd_ < 0) failWith(errno, "open");
+  holdAgainstOthers(disk->fd_, options);
+  const off_t end = lseek(disk->fd_, 0, SEEK_END);  // also right for block devices
+  if (end < 0) failWith(errno, "lseek");
+  const uint64_t needed = options.geometry.offsetBytes + options.geometry.sizeBytes;
+  if (static_cast<uint64_t>(end) < needed) throw DiskTooSmall(static_cast<uint64_t>(end), needed);
+  if (options.direct) tryDirectRead(disk->fd_, options.geometry);
+
+  const BackingKind kind = backingFromEnvironment();
+  if (kind == BackingKind::ring && !ringAvailable()) failWith(ENOSYS, "io_uring");
+  if (kind == BackingKind::pool || !ringAvailable()) disk->pool_ = std::make_unique<Pool>(kPoolThreads);
+  return disk;
+}
+
+Disk::~Disk() { close(); }
+
+void Disk::goLive(XtsKey key) {
+  gate_.open(std::move(key));
+  notifyConnections();
+}
+
+void Disk::shut(Gate::State to, std::function<void()> wiped) {
+  gate_.shut(to, std::move(wiped));
+  notifyConnections();
+}
+
+void Disk::notifyConnections() {
+  const std::lock_guard lock(connectionsMutex_);
+  for (const auto& connection : connections_) connection->gateChanged();
+}
+
+void Disk::forgetEnded() {
+  const std::lock_guard lock(connectionsMutex_);
+  std::erase_if(connections_, [](const auto& connection) { return connection->finished(); });
+}
+
+std::shared_ptr<Connection> Disk::serve(int socketFd, std::span<const uint8_t> rest, bool readOnly,
+                                        std::function<void(const ConnectionEnd&)> ended) {
+  if (fd_ < 0) throw std::invalid_argument("the disk is closed");
+  if (rest.size() > kReceiveBytes) throw std::invalid_argument("more bytes were read ahead than are taken over");
+  forgetEnded();
+  auto connection = std::make_shared<Connection>(*this, socketFd, rest, readOnly, std::move(ended));
+  const std::lock_guard lock(connectionsMutex_);
+  connections_.push_back(connection);
+  return connection;
+}
+
+int Disk::close() noexcept {
+  const std::lock_guard closing(closeMutex_);
+  if (fd_ < 0) return 0;
+  std::vector<std::shared_ptr<Connection>> connections;
+  {
+    const std::lock_guard lock(connectionsMutex_);
+    connections.swap(connections_);
+  }
+  for (const auto& connection : connections) connection->close();
+  for (const auto& connection : connections) connection->join();
+  int error = durability_.lost();
+  if (!readOnly_ && fdatasync(fd_) != 0 && !error) error = errno;
+  gate_.shut(Gate::State::failed, [] {});  // no pass is out: the key goes now
+  pool_.reset();
+  ::close(fd_);
+  fd_ = -1;
+  return error;
+}
+
+}  // namespace sealdisk

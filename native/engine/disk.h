@@ -1,0 +1,120 @@
+// One attached disk: the backing file, its geometry, the gate with the key, and the connections that it serves.
+//
+// The file is held against others as long as the Disk lives: flock shared (so `cryptsetup luksDump` works and a header
+// writer waits), and an OFD lock from the segment to the end of the file (write; read when read-only), which makes any
+// second attachment fail. A Disk starts hung, without a key.
+//
+// Threads: open(), goLive(), shut(), serve() and close() belong to one control thread (Node's). Connection threads use
+// fd(), geometry(), gate(), ranges(), stats() and durability(), which are safe for all. Lock order: closeMutex_,
+// connectionsMutex_. The latter is only held around the list of connections.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/gate.h"
+#include "engine/range_lock.h"
+
+namespace sealdisk {
+
+class Connection;
+class Pool;
+struct ConnectionEnd;
+
+struct Geometry {
+  uint64_t offsetBytes = 0;  // of the segment in the file
+  uint64_t sizeBytes = 0;
+  uint32_t sectorBytes = 4096;
+};
+
+struct DiskOptions {
+  std::string path;
+  Geometry geometry;
+  bool readOnly = false;
+  bool direct = false;
+};
+
+// The file is shorter than its geometry says.
+struct DiskTooSmall : std::runtime_error {
+  DiskTooSmall(uint64_t found_, uint64_t expected_)
+      : std::runtime_error("the file is shorter than the disk"), found(found_), expected(expected_) {}
+  uint64_t found, expected;
+};
+
+// Counters of connection threads; each is exact, together they are no snapshot.
+struct DiskCounters {
+  std::atomic<uint64_t> reads{0}, readBytes{0}, writes{0}, writtenBytes{0}, flushes{0};
+  std::atomic<uint64_t> parked{0}, inFlight{0}, connections{0};
+};
+
+// What is known about the file's stable storage. Linux reports a failed writeback once and then calls the pages clean:
+// a later fdatasync would succeed though data is lost. So the first failure stands until the disk is opened again.
+class Durability {
+ public:
+  // The errno that every flush has to report from now on, or 0.
+  int lost() const noexcept { return lost_.load(std::memory_order_acquire); }
+  void lose(int error) noexcept {
+    int none = 0;
+    lost_.compare_exchange_strong(none, error, std::memory_order_acq_rel);
+  }
+
+ private:
+  std::atomic<int> lost_{0};
+};
+
+class Disk {
+ public:
+  // Throws std::system_error: EWOULDBLOCK when somebody else holds the file, else the errno of what failed.
+  static std::unique_ptr<Disk> open(const DiskOptions& options);
+  ~Disk();  // as close()
+  Disk(const Disk&) = delete;
+  Disk& operator=(const Disk&) = delete;
+
+  void goLive(XtsKey key);
+  // To hung or failed. `wiped`: see Gate::shut.
+  void shut(Gate::State to, std::function<void()> wiped);
+
+  // Serves `socketFd`, which is duplicated. `rest` is what was already read from it, at most kReceiveBytes. `ended` is
+  // called once, on the connection's thread, as its last act. Throws std::system_error, std::invalid_argument.
+  std::shared_ptr<Connection> serve(int socketFd, std::span<const uint8_t> rest, bool readOnly,
+                                    std::function<void(const ConnectionEnd&)> ended);
+
+  // Ends the connections (requests in flight finish), syncs the file, wipes the key. Blocks; twice is fine, also from two
+  // threads, but nothing else may be called after it began. Returns the errno of the sync, or 0.
+  int close() noexcept;
+
+  int fd() const noexcept { return fd_; }
+  const Geometry& geometry() const noexcept { return geometry_; }
+  bool readOnly() const noexcept { return readOnly_; }
+  Gate& gate() noexcept { return gate_; }
+  RangeLock& ranges() noexcept { return ranges_; }
+  DiskCounters& counters() noexcept { return counters_; }
+  Durability& durability() noexcept { return durability_; }
+  // Null when the disk's I/O goes through io_uring.
+  Pool* pool() noexcept { return pool_.get(); }
+
+ private:
+  Disk() = default;
+  void notifyConnections();
+  void forgetEnded();
+
+  int fd_ = -1;
+  Geometry geometry_;
+  bool readOnly_ = false;
+  bool direct_ = false;
+  std::unique_ptr<Pool> pool_;
+  Gate gate_;
+  RangeLock ranges_;
+  DiskCounters counters_;
+  Durability durability_;
+  std::mutex closeMutex_;  // held through close(): the second caller waits for the first
+  std::mutex connectionsMutex_;
+  std::vector<std::shared_ptr<Connection>> connections_;
+};
+
+}  // namespace sealdisk

@@ -1,0 +1,76 @@
+// One request on its way through the engine, from its header to its reply. A connection owns a fixed set of them.
+//
+// Owner: the connection's thread. While its claim waits or its operation is out, the RangeLock or the Backing hold a
+// pointer into it, so a job is never freed, only reused.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "engine/backing.h"
+#include "engine/gate.h"
+#include "engine/range_lock.h"
+#include "engine/request.h"
+
+namespace sealdisk {
+
+class Mailbox;
+
+struct Job {
+  Job() noexcept { claim.owner = io.owner = this; }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  enum class Stage : uint8_t { claim, read, mergeHead, mergeTail, write, sync };
+
+  Request request;
+  NbdErrno verdict = NbdErrno::ok;
+  Stage stage = Stage::claim;
+
+  // A run of the connection's arena: whole sectors of the request (or of one piece of zeros), then, when a sector is
+  // cut, one page to merge from. The payload stands `lead` bytes into it.
+  uint8_t* buffer = nullptr;
+  size_t bufferBytes = 0;
+  uint32_t lead = 0;
+
+  // The piece that is being worked on: bytes [pieceBegin, pieceEnd) of the export.
+  uint64_t pieceBegin = 0, pieceEnd = 0;
+
+  std::optional<Gate::Pass> pass;
+  RangeLock::Claim claim;
+  Mailbox* mailbox = nullptr;  // of the connection; where a granted claim is reported
+  IoOp io;
+
+  uint8_t replyHeader[kSimpleReplyBytes];
+  Job* next = nullptr;  // in the one list that it stands in: free, parked, replies, mailbox
+};
+
+// First in, first out, by Job::next.
+class JobList {
+ public:
+  bool empty() const noexcept { return !head_; }
+  size_t size() const noexcept { return size_; }
+  Job* front() const noexcept { return head_; }
+  void push(Job* job) noexcept {
+    job->next = nullptr;
+    (tail_ ? tail_->next : head_) = job;
+    tail_ = job;
+    ++size_;
+  }
+  Job* pop() noexcept {
+    Job* job = head_;
+    if (!job) return nullptr;
+    head_ = job->next;
+    if (!head_) tail_ = nullptr;
+    --size_;
+    return job;
+  }
+
+ private:
+  Job* head_ = nullptr;
+  Job* tail_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace sealdisk

@@ -1,0 +1,57 @@
+// Every limit of the data plane, each with its reason. Relations between them are asserted here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sealdisk {
+
+constexpr size_t KiB = 1024;
+constexpr size_t MiB = 1024 * KiB;
+
+// Pages of the buffers; O_DIRECT and the cipher kernels want no less.
+constexpr size_t kPageBytes = 4096;
+
+// What the handshake announces (NBD_INFO_BLOCK_SIZE): proto.md's default for a client that does not ask.
+constexpr uint32_t kAnnouncedMaxBytes = 32 * MiB;
+// What is served all the same: some clients do not ask and send more; nbdkit and qemu stop here too.
+constexpr uint32_t kServedMaxBytes = 64 * MiB;
+// Payload of a refused write is read and dropped up to here, so that the connection survives a peer's mistake; a length
+// beyond it is no mistake but garbage, and what follows cannot be trusted to be a request.
+constexpr uint32_t kSkippedMaxBytes = 2 * kServedMaxBytes;
+
+// Requests of one connection that are not answered yet. The kernel sends 128 per socket; libnbd and fio rarely more.
+constexpr size_t kJobsPerConnection = 256;
+
+// Bytes read from a socket at once: many small requests; larger payload goes straight into its buffer.
+constexpr size_t kReceiveBytes = 128 * KiB;
+
+// Address space of one connection's payload: the largest request, the sectors that it cuts, and one to merge from.
+constexpr size_t kArenaBytes = kServedMaxBytes + 64 * KiB;
+// The part of it that is touched and locked beforehand: the kernel's 128 requests of 128 KiB. Lowest pages are handed
+// out first, so the rest is touched only by clients that send more than that at once.
+constexpr size_t kArenaHotBytes = 16 * MiB;
+
+// WRITE_ZEROES has no payload and no bound: it is worked off in pieces of this size.
+constexpr size_t kZeroPieceBytes = 1 * MiB;
+
+// Threads of the worker pool, where io_uring is not there. A disk's queue is rarely deeper for what they do.
+constexpr size_t kPoolThreads = 8;
+
+// Buffers of one sendmsg: at most IOV_MAX; a reply takes two.
+constexpr size_t kReplyVectors = 256;
+
+// Entries of a connection's ring: each job has one operation at a time; the rest are the polls.
+constexpr unsigned kRingEntries = 512;
+
+// Socket buffers of a pair made for the kernel's device.
+constexpr int kSocketPairBytes = 4 * MiB;
+
+static_assert(kAnnouncedMaxBytes <= kServedMaxBytes);
+static_assert(kServedMaxBytes + 3 * kPageBytes <= kArenaBytes, "a request with two cut sectors must fit, and its merge page");
+static_assert(kArenaHotBytes <= kArenaBytes && kArenaBytes % kPageBytes == 0);
+static_assert(kZeroPieceBytes % kPageBytes == 0 && kZeroPieceBytes + kPageBytes <= kArenaBytes);
+static_assert(kReplyVectors <= 1024, "IOV_MAX");
+static_assert(kJobsPerConnection + 8 <= kRingEntries);
+
+}  // namespace sealdisk

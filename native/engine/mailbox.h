@@ -1,0 +1,47 @@
+// What other threads tell a connection: its gate has changed, it is to close, a claim of its has been granted.
+//
+// Any thread posts; the connection's thread takes. The mutex guards the list of granted jobs.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+
+#include "engine/job.h"
+#include "engine/wake.h"
+
+namespace sealdisk {
+
+class Mailbox {
+ public:
+  Wake& wake() noexcept { return wake_; }
+
+  void gateChanged() noexcept {
+    gateChanged_.store(true);
+    wake_.signal();
+  }
+  void close() noexcept {
+    closing_.store(true);
+    wake_.signal();
+  }
+  // Under the lock to the end: the connection may be gone as soon as it has taken its last job.
+  void granted(Job* job) noexcept {
+    const std::lock_guard lock(mutex_);
+    granted_.push(job);
+    wake_.signal();
+  }
+
+  bool takeGateChanged() noexcept { return gateChanged_.exchange(false); }
+  bool closing() const noexcept { return closing_.load(); }
+  Job* takeGranted() noexcept {
+    const std::lock_guard lock(mutex_);
+    return granted_.pop();
+  }
+
+ private:
+  Wake wake_;
+  std::atomic<bool> gateChanged_{false}, closing_{false};
+  std::mutex mutex_;
+  JobList granted_;
+};
+
+}  // namespace sealdisk

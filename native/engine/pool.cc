@@ -1,0 +1,136 @@
+#include "engine/pool.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "engine/limits.h"
+#include "engine/wake.h"
+
+namespace sealdisk {
+
+namespace {
+
+int64_t once(int fd, const IoOp& op) noexcept {
+  ssize_t result = -1;
+  iovec vector{op.data, op.bytes};
+  switch (op.kind) {
+    case IoOp::Kind::read:
+      result = pread(fd, op.data, op.bytes, static_cast<off_t>(op.offset));
+      break;
+    case IoOp::Kind::write:
+      result = pwrite(fd, op.data, op.bytes, static_cast<off_t>(op.offset));
+      break;
+    case IoOp::Kind::writeDurable:
+      result = pwritev2(fd, &vector, 1, static_cast<off_t>(op.offset), RWF_DSYNC);
+      break;
+    case IoOp::Kind::sync:
+      result = fdatasync(fd);
+      break;
+  }
+  return result < 0 ? -errno : result;
+}
+
+// One connection's operations on the disk's pool. The mutex guards done_, which workers fill.
+class PoolBacking final : public Backing {
+ public:
+  PoolBacking(Pool& pool, int fileFd, int socketFd, Wake& wake)
+      : pool_(pool), fileFd_(fileFd), socketFd_(socketFd), wake_(wake) {
+    batch_.reserve(kJobsPerConnection);
+  }
+
+  void submit(IoOp* op) noexcept override { batch_.push_back({op, fileFd_, &PoolBacking::done, this}); }
+
+  IoOp* ended() noexcept override {
+    if (!ended_) {
+      const std::lock_guard lock(mutex_);
+      std::swap(ended_, done_);
+    }
+    IoOp* op = ended_;
+    if (op) ended_ = op->next;
+    return op;
+  }
+
+  Ready wait(short socketEvents, bool block) noexcept override {
+    if (!batch_.empty()) pool_.push(batch_);
+    batch_.clear();
+    pollfd fds[] = {{wake_.fd(), POLLIN, 0}, {socketEvents ? socketFd_ : -1, socketEvents, 0}};
+    if (poll(fds, 2, block ? -1 : 0) <= 0) return {};
+    if (fds[0].revents) wake_.clear();
+    return {fds[1].revents, fds[0].revents != 0};
+  }
+
+ private:
+  static void done(void* context, IoOp* op) noexcept {
+    auto* self = static_cast<PoolBacking*>(context);
+    // Under the lock to the end: the connection may destroy us as soon as it has seen the last operation.
+    const std::lock_guard lock(self->mutex_);
+    op->next = self->done_;
+    self->done_ = op;
+    self->wake_.signal();
+  }
+
+  Pool& pool_;
+  const int fileFd_;
+  const int socketFd_;
+  Wake& wake_;
+  std::vector<Pool::Task> batch_;
+  IoOp* ended_ = nullptr;
+  std::mutex mutex_;
+  IoOp* done_ = nullptr;
+};
+
+}  // namespace
+
+Pool::Pool(size_t threads) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's
+  for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+Pool::~Pool() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  filled_.notify_all();
+  for (auto& thread : threads_) thread.join();
+}
+
+void Pool::push(const std::vector<Task>& tasks) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.insert(queue_.end(), tasks.begin(), tasks.end());
+  }
+  if (tasks.size() == 1) {
+    filled_.notify_one();
+  } else {
+    filled_.notify_all();
+  }
+}
+
+void Pool::work() noexcept {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    filled_.wait(lock, [this] { return !queue_.empty() || closing_; });
+    if (queue_.empty()) return;
+    const Task task = queue_.front();
+    queue_.pop_front();
+    lock.unlock();
+    while (!task.op->advance(once(task.fileFd, *task.op))) {
+    }
+    task.done(task.context, task.op);
+    lock.lock();
+  }
+}
+
+std::unique_ptr<Backing> makePoolBacking(Pool& pool, int fileFd, int socketFd, Wake& wake) {
+  return std::make_unique<PoolBacking>(pool, fileFd, socketFd, wake);
+}
+
+}  // namespace sealdisk

@@ -1,0 +1,120 @@
+#include "engine/receiver.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace sealdisk {
+
+Receiver::Receiver(int socketFd, const Negotiated& negotiated, JobStore& store, Executor& executor,
+                   std::span<const uint8_t> rest)
+    : socketFd_(socketFd),
+      negotiated_(negotiated),
+      store_(store),
+      executor_(executor),
+      memory_(kReceiveBytes, kReceiveBytes),
+      buffer_(memory_.take(kReceiveBytes)) {
+  std::copy(rest.begin(), rest.end(), buffer_);
+  end_ = rest.size();
+}
+
+void Receiver::takePayload() noexcept {
+  const size_t bytes = std::min(available(), current_->request.length - payloadGot_);
+  std::memcpy(current_->buffer + current_->lead + payloadGot_, buffer_ + begin_, bytes);
+  begin_ += bytes;
+  payloadGot_ += bytes;
+}
+
+// One request. `progressed` stays false when it was not taken from the buffer.
+Receiver::Verdict Receiver::takeHeader(bool& progressed) noexcept {
+  const auto request = sealdisk::parse(std::span<const uint8_t, kRequestBytes>(buffer_ + begin_, kRequestBytes));
+  if (!request) {
+    fault_ = "request magic is wrong";
+    return Verdict::protocol;
+  }
+  const auto refusal = check(*request, negotiated_);
+  if (request->command == Command::disconnect && !refusal) return Verdict::disconnect;
+  if (refusal && request->payloadBytes() > kSkippedMaxBytes) {
+    fault_ = "write is longer than is skipped";
+    return Verdict::protocol;
+  }
+  Job* job = store_.take(refusal ? 0 : executor_.bufferBytes(*request));
+  if (!job) return Verdict::stalled;
+
+  begin_ += kRequestBytes;
+  progressed = true;
+  job->request = *request;
+  job->verdict = NbdErrno::ok;
+  job->lead = executor_.lead(*request);
+  if (refusal) {
+    skip_ = request->payloadBytes();
+    executor_.refuse(job, refusal->errnoOnWire);
+  } else if (request->payloadBytes()) {
+    current_ = job;
+    payloadGot_ = 0;
+  } else {
+    executor_.begin(job);
+  }
+  return Verdict::more;
+}
+
+Receiver::Verdict Receiver::parse() noexcept {
+  for (;;) {
+    if (skip_) {
+      const size_t bytes = std::min(available(), skip_);
+      begin_ += bytes;
+      skip_ -= bytes;
+      if (skip_) break;
+    }
+    if (current_) {
+      takePayload();
+      if (payloadGot_ < current_->request.length) break;
+      executor_.begin(std::exchange(current_, nullptr));
+    }
+    if (available() < kRequestBytes) break;
+    bool progressed = false;
+    const Verdict verdict = takeHeader(progressed);
+    if (!progressed) return verdict;
+  }
+  compact();
+  return Verdict::more;
+}
+
+// Less than a header is left: moving it is cheaper than ever receiving into a short buffer.
+void Receiver::compact() noexcept {
+  std::memmove(buffer_, buffer_ + begin_, available());
+  end_ = available();
+  begin_ = 0;
+}
+
+Receiver::Verdict Receiver::receive() noexcept {
+  iovec vectors[2];
+  size_t count = 0, direct = 0;
+  if (current_) {
+    direct = current_->request.length - payloadGot_;
+    vectors[count++] = {current_->buffer + current_->lead + payloadGot_, direct};
+  }
+  const size_t room = kReceiveBytes - end_;
+  vectors[count++] = {buffer_ + end_, room};
+  msghdr message{};
+  message.msg_iov = vectors;
+  message.msg_iovlen = count;
+  const ssize_t result = recvmsg(socketFd_, &message, MSG_DONTWAIT);
+  if (result < 0) {
+    if (errno == EAGAIN || errno == EINTR) return Verdict::more;
+    error_ = errno;
+    return errno == ECONNRESET ? Verdict::cut : Verdict::error;
+  }
+  if (result == 0) return current_ || skip_ || available() ? Verdict::cut : Verdict::eof;
+  const auto got = static_cast<size_t>(result);
+  payloadGot_ += std::min(got, direct);
+  end_ += got - std::min(got, direct);
+  const Verdict verdict = parse();
+  return verdict == Verdict::more && got == direct + room ? Verdict::again : verdict;
+}
+
+}  // namespace sealdisk
