@@ -1,0 +1,54 @@
+# setup installs, build compiles, demo shows, test proves, bench measures, lint checks style, clean removes what was built.
+
+.PHONY: setup build build-tests demo test bench lint clean
+
+BIN := node_modules/.bin
+SRC := $(shell find src -name '*.ts' 2>/dev/null) tsconfig.json package.json
+TESTS := $(shell find test -name '*.ts' 2>/dev/null) tsconfig.test.json
+NATIVE := $(wildcard native/*.cc native/crypto/* native/engine/* native/netlink/*) binding.gyp
+SHELL_SCRIPTS = $(shell grep -lIE '^\#!/bin/(ba)?sh' $(shell find scripts .ci -type f))
+
+setup:
+	@scripts/setup
+
+build: dist/.built build/Release/sealdisk.node
+
+dist/.built: $(SRC)
+	$(BIN)/tsc -p .
+	@if [ -f dist/cli/main.js ]; then chmod +x dist/cli/main.js; fi
+	@touch $@
+
+build/Release/sealdisk.node: $(NATIVE)
+	@mkdir -p build
+	@echo node-gyp build
+	@headers=$$(scripts/node-headers); JOBS=2 $(BIN)/node-gyp configure build --loglevel=error $${headers:+--nodedir=$$headers} \
+	  >build/addon.log 2>&1 || { cat build/addon.log; exit 1; }
+	@touch $@
+
+build-tests: build dist-test/.built
+
+dist-test/.built: dist/.built $(TESTS)
+	@rm -rf dist-test
+	$(BIN)/tsc -p tsconfig.test.json
+	@touch $@
+
+demo: setup
+	@$(MAKE) -s build
+	@scripts/demo
+
+test: setup
+	@$(MAKE) -s build-tests
+	@scripts/test
+
+bench: setup
+	@$(MAKE) -s build
+	@scripts/bench
+
+lint:
+	$(BIN)/biome check --error-on-warnings .
+	$(BIN)/tsc -p . --noEmit
+	$(BIN)/tsc -p tsconfig.test.json --noEmit
+	shellcheck $(SHELL_SCRIPTS)
+
+clean:
+	rm -rf dist dist-test build

@@ -1,0 +1,51 @@
+// The order of a test run: suites one after the other, a line for each program, the sum at the end. See scripts/test.
+
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { runHere, runInGuest } from './run.mjs';
+import { select, suites } from './suites.mjs';
+
+// tap ends a test file after 30 s when nobody says otherwise; the limit of a file here is the program's own.
+process.env.TAP_TIMEOUT ??= '0';
+// No colours in what is parsed.
+process.env.TAP ??= '1';
+
+const say = (text) => process.stdout.write(text);
+const verbose = process.argv.includes('-v');
+const wanted = process.argv.slice(2).filter((word) => word !== '-v');
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+const done = (report) => {
+  for (const count of Object.keys(total)) total[count] += report[count];
+  say(report.render());
+};
+const onLine = verbose ? (text) => say(`     ${text}\n`) : () => {};
+
+/** What a guest cannot build as fast as we can. */
+function built(programs) {
+  return programs.filter((program) => {
+    if (program.build === undefined) return true;
+    const make = spawnSync('make', ['-s', '-f', 'native/test/Makefile', program.build], { encoding: 'utf8' });
+    if (make.status === 0) return true;
+    total.failed++;
+    say(`FAIL ${program.name}  does not build\n${make.stderr}`);
+    return false;
+  });
+}
+
+mkdirSync('build', { recursive: true });
+for (const suite of select(suites(), wanted)) {
+  if (suite.programs.length === 0) continue;
+  say(`--- ${suite.name}\n`);
+  const programs = built(suite.programs);
+  if (suite.where === 'guest') await runInGuest(programs, done, onLine);
+  else await runHere(programs, Math.min(suite.jobs, availableParallelism()), done, onLine);
+}
+
+if (total.skipped > 0) say(`${total.skipped} skipped\n`);
+if (total.passed + total.failed === 0) say('no test ran\n');
+say(`${total.passed} passed, ${total.failed} failed\n`);
+process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;

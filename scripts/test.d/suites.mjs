@@ -1,0 +1,103 @@
+// Which programs there are, by suite, and which of them the arguments select.
+
+import { existsSync, readdirSync } from 'node:fs';
+
+const ROOM_TIMEOUT_S = { unit: 180, interop: 300, vm: 600 };
+// A test that boots guests itself; it waits for several of them.
+const HOST_TIMEOUT_S = 900;
+const NATIVE_TIMEOUT_S = 900;
+const OWN_SUITE = ['interop', 'vm'];
+
+function filesIn(room) {
+  const dir = `dist-test/${room}`;
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir)
+    .filter((file) => file.endsWith('.test.js'))
+    .sort()
+    .map((file) => `${room}${file}`);
+}
+
+function rooms() {
+  const entries = readdirSync('dist-test', { withFileTypes: true });
+  const dirs = entries.filter((entry) => entry.isDirectory()).map((entry) => `${entry.name}/`);
+  return ['', ...dirs.sort()].filter((room) => !OWN_SUITE.includes(room.slice(0, -1)));
+}
+
+const nodeProgram = (suite, file) => ({
+  name: file.replace(/\.js$/, ''),
+  command: [process.execPath, '--enable-source-maps', `dist-test/${file}`],
+  timeoutS: file.endsWith('.host.test.js') ? HOST_TIMEOUT_S : ROOM_TIMEOUT_S[suite],
+});
+
+/** Native tests by room: scripts/native-test builds a test's program and runs it. */
+function nativePrograms() {
+  return readdirSync('native/test')
+    .filter((file) => file.endsWith('.cc') && !file.startsWith('bench_') && !file.endsWith('_vm.cc'))
+    .sort()
+    .map((file) => file.slice(0, -'.cc'.length))
+    .map((test) => ({
+      name: `native/${test}`,
+      command: ['scripts/native-test', test],
+      timeoutS: NATIVE_TIMEOUT_S,
+    }));
+}
+
+/** Native tests that need the kernel's driver. Without sanitizers: the guest has no room for their shadow memory. */
+function nativeGuestPrograms() {
+  return readdirSync('native/test')
+    .filter((file) => file.endsWith('_vm.cc'))
+    .map((file) => `build/native-test/fast/${file.slice(0, -'.cc'.length)}`)
+    .map((path) => ({ name: `vm/${path}`, build: path, command: [path], timeoutS: ROOM_TIMEOUT_S.vm }));
+}
+
+const STYLE = { name: 'style/lint', command: ['scripts/test.d/style'], timeoutS: 300 };
+
+/** Suites in the order they run; `where` is here or guest. */
+export function suites() {
+  const vm = filesIn('vm/');
+  return [
+    { name: 'style', where: 'here', jobs: 1, programs: [STYLE] },
+    { name: 'native', where: 'here', jobs: 1, programs: nativePrograms() },
+    {
+      name: 'unit',
+      where: 'here',
+      jobs: 2,
+      programs: rooms()
+        .flatMap(filesIn)
+        .map((f) => nodeProgram('unit', f)),
+    },
+    {
+      name: 'interop',
+      where: 'here',
+      jobs: 1,
+      programs: filesIn('interop/').map((f) => nodeProgram('interop', f)),
+    },
+    {
+      name: 'vm',
+      where: 'guest',
+      programs: [
+        ...nativeGuestPrograms(),
+        ...vm.filter((file) => !file.endsWith('.host.test.js')).map((f) => nodeProgram('vm', f)),
+      ],
+    },
+    {
+      name: 'vm',
+      where: 'here',
+      jobs: 1,
+      programs: vm.filter((file) => file.endsWith('.host.test.js')).map((f) => nodeProgram('vm', f)),
+    },
+  ];
+}
+
+/** A suite by its name, programs by their room or a part of their name; everything when nothing is wanted. */
+export function select(all, wanted) {
+  if (wanted.length === 0) return all;
+  const chosen = (suite, program) =>
+    wanted.some(
+      (word) => word === suite.name || program.name.startsWith(`${word}/`) || program.name.includes(word),
+    );
+  return all.map((suite) => ({
+    ...suite,
+    programs: suite.programs.filter((program) => chosen(suite, program)),
+  }));
+}
