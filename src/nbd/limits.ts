@@ -48,7 +48,8 @@ export interface Limits {
   readonly optionsMax: number;
   /** From accept to the transmission phase. Half-open connections are cheap, but they count as connections. */
   readonly handshakeMs: number;
-  /** Handshakes and transmissions together; each transmission costs the engine a thread and its buffers. */
+  /** Handshakes and transmissions together. A transmission costs the engine a thread and 16 MiB of locked memory, so
+   *  this many cost 1 GiB; clients open 16 at most. */
   readonly connectionsMax: number;
   /** Replies that the peer has not read yet. A peer that asks on without reading is closed. */
   readonly unreadRepliesMaxBytes: number;
@@ -57,7 +58,7 @@ export interface Limits {
 export const DEFAULT_LIMITS: Limits = {
   optionsMax: 256,
   handshakeMs: 10_000,
-  connectionsMax: 256,
+  connectionsMax: 64,
   unreadRepliesMaxBytes: 1024 * 1024,
 };
 

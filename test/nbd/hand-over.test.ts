@@ -37,7 +37,7 @@ t.test('what a client sends behind GO without waiting arrives whole and in order
       return transmission;
     },
   });
-  const stream = requests(64, 65536);
+  const stream = requests(16, 65536);
   for (const cut of [0, 1, GO.length - 1, GO.length, GO.length + 1, GO.length + 40]) {
     const client = await rawClient(rig.path);
     const whole = Buffer.concat([GO, stream]);
@@ -122,13 +122,13 @@ t.test(
     t.same(await done, [0, null]);
 
     const calls = readFileSync(log, 'utf8').split('\n');
-      const accepted = calls.findIndex((line) => /^accept4\(.* = \d+$/.test(line));
+    const accepted = calls.findIndex((line) => /^accept4\(.* = \d+$/.test(line));
     const fd = calls[accepted]?.match(/= (\d+)$/)?.[1];
     const ofSocket = calls.slice(accepted + 1).filter((line) => new RegExp(`^\\w+\\(${fd}[,)]`).test(line));
     const untilClose = ofSocket.slice(0, ofSocket.findIndex((line) => line.startsWith('close(')) + 1);
     // The pipes to the transmission process are shut down, too: only the socket counts.
-  t.notOk(untilClose.some((line) => line.startsWith('shutdown(')));
-  t.match(untilClose.at(-1), /^close/);
+    t.notOk(untilClose.some((line) => line.startsWith('shutdown(')));
+    t.match(untilClose.at(-1), /^close/);
     t.match(untilClose.at(-2), /^write/, 'between the last reply and close there is no read');
     t.match(untilClose.at(-3), /^read\(.* = [1-9]/, 'and none between the last option and its reply');
   },

@@ -91,7 +91,7 @@ export class Connection {
     const { unreadRepliesMaxBytes } = this.#around.limits;
     if (unreadBytes > unreadRepliesMaxBytes) {
       const expected = `at most ${unreadRepliesMaxBytes} bytes`;
-      this.#end(new SealdiskError('NBD_PROTOCOL', { what: 'unread replies', found: unreadBytes, expected }));
+      this.#cut(new SealdiskError('NBD_PROTOCOL', { what: 'unread replies', found: unreadBytes, expected }));
       return;
     }
     this.#guarded(() => this.#follow(step(stage.state, chunk)));
@@ -146,6 +146,12 @@ export class Connection {
     this.#socket.destroySoon();
   }
 
+  /** Closes at once: a peer that does not read gets no last words. */
+  #cut(error: unknown): void {
+    this.#stage = { kind: 'ending', error };
+    this.#socket.destroy();
+  }
+
   /** A failure of ours, or of `exports` and `transmit`, ends this connection and no other. */
   #guarded(act: () => void): void {
     try {
@@ -156,11 +162,9 @@ export class Connection {
   }
 
   #onTimeout(): void {
-    if (this.#stage.kind !== 'ending') {
-      const { handshakeMs: timeoutMs } = this.#around.limits;
-      this.#stage = { kind: 'ending', error: new SealdiskError('NBD_HANDSHAKE_TIMEOUT', { timeoutMs }) };
-    }
-    this.#socket.destroy();
+    const { handshakeMs: timeoutMs } = this.#around.limits;
+    if (this.#stage.kind === 'ending') this.#socket.destroy();
+    else this.#cut(new SealdiskError('NBD_HANDSHAKE_TIMEOUT', { timeoutMs }));
   }
 
   #onEnd(): void {
