@@ -12,7 +12,7 @@ export async function tempPool(t: { teardown(end: () => Promise<void>): void }):
 }
 
 /** Asks until `condition` holds. Fails after `timeoutMs`. */
-export async function until(what: string, condition: () => boolean, timeoutMs = 10_000): Promise<void> {
+export async function until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {
   const endMs = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > endMs) throw new Error(`${what}: not within ${timeoutMs} ms`);

@@ -113,7 +113,7 @@ export class Store {
     change: (store: OpenStore) => Promise<T>,
   ): Promise<T> {
     return this.#catalogued(keyUri, async () => {
-      if (make) await this.#makeFolders();
+      if (make) await mkdir(join(this.dir, 'keys'), { recursive: true, mode: 0o700 });
       await this.#checkMode();
       return withLock(this.dir, deadline, async () => {
         await sweep(this.dir);
@@ -134,20 +134,17 @@ export class Store {
     }
   }
 
-  async #makeFolders(): Promise<void> {
-    const first = await mkdir(join(this.dir, 'keys'), { recursive: true, mode: 0o700 });
-    if (first === undefined) return;
-    await syncFolder(this.dir);
-    await syncFolder(join(this.dir, '..'));
-  }
-
   async #makeContents(): Promise<void> {
     const hasRoot = await exists(join(this.dir, 'root.key'));
     const hasKeys = (await readdir(join(this.dir, 'keys'))).some(isKeyId);
     if (!hasRoot && hasKeys) {
       fail('KMS_STORE', { path: this.dir, why: 'root.key is missing, and keys are there that it sealed' });
     }
-    if (!hasRoot) await makeRootKey(this.dir);
+    if (!hasRoot) {
+      await syncFolder(join(this.dir, '..')); // whoever made the folders: they are there before what they hold
+      await syncFolder(this.dir);
+      await makeRootKey(this.dir);
+    }
     if (!hasKeys && !(await exists(join(this.dir, 'aliases')))) {
       await this.#withRoot((store) => store.writeAliases(new Map(), 1));
     }
