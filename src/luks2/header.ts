@@ -207,8 +207,15 @@ function jsonOf(area: Buffer): JsonObject {
   return isObject(json) ? json : fail('LUKS2_JSON', { why: 'it is not an object' });
 }
 
+const ZEROS = Buffer.alloc(BINARY_SIZE_BYTES);
+
+/** Block by block: an area can have 4 MiB. */
 function isZero(bytes: Buffer): boolean {
-  return bytes.every((byte) => byte === 0);
+  for (let at = 0; at < bytes.length; at += ZEROS.length) {
+    const block = bytes.subarray(at, at + ZEROS.length);
+    if (!block.equals(ZEROS.subarray(0, block.length))) return false;
+  }
+  return true;
 }
 
 /** The bytes of one copy, with a fresh salt; fails with LUKS2_JSON_FULL when the JSON does not fit. */

@@ -19,18 +19,25 @@ export const JSON_VALUES_MAX = 32_768;
 
 const SHOWN_MAX = 60;
 
-/** `value` as an error message may show it: one line, bounded. */
+/** `value` as an error message may show it: one line of ASCII, bounded. */
 export function show(value: JsonValue | undefined): string {
   if (value === undefined) return 'missing';
-  const text = typeof value === 'object' && value !== null ? kindOf(value) : JSON.stringify(value);
-  return text.length <= SHOWN_MAX ? text : `${text.slice(0, SHOWN_MAX)}…`;
+  if (typeof value === 'string') return `"${printable(value)}"`;
+  if (Array.isArray(value)) return 'an array';
+  return isObject(value) ? 'an object' : String(value);
 }
 
 /** As `show`, but text without its quotes, for messages that bring their own. */
-export const printable = (value: JsonValue | undefined): string =>
-  typeof value === 'string' ? JSON.stringify(value.slice(0, SHOWN_MAX)).slice(1, -1) : show(value);
+export function printable(value: JsonValue | undefined): string {
+  if (typeof value !== 'string') return show(value);
+  const escaped = JSON.stringify(value.slice(0, SHOWN_MAX))
+    .slice(1, -1)
+    .replace(/[^ -~]/g, escapeUnit);
+  const whole = value.length <= SHOWN_MAX && escaped.length <= SHOWN_MAX;
+  return whole ? escaped : `${escaped.slice(0, SHOWN_MAX)}…`;
+}
 
-const kindOf = (value: object) => (Array.isArray(value) ? 'an array' : 'an object');
+const escapeUnit = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
 
 export const isObject = (value: JsonValue | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

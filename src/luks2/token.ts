@@ -8,7 +8,7 @@
 
 import { fail } from '../errors.js';
 import type { Luks2Header } from './header.js';
-import { isObject, type JsonObject, type JsonValue, show } from './json.js';
+import { isObject, type JsonObject, type JsonValue, printable, show } from './json.js';
 import { bytesOf, OBJECTS_MAX } from './metadata.js';
 
 export const TOKEN_TYPE = 'sealdisk-kms';
@@ -182,7 +182,7 @@ function bytes(json: JsonObject, field: string, minBytes: number, maxBytes: numb
 
 function onlyFields(json: JsonObject, prefix: string, known: readonly string[]): void {
   const unknown = Object.keys(json).find((name) => !known.includes(name));
-  if (unknown !== undefined) refuse(`${prefix}${unknown.slice(0, 60)}`, 'present', 'unknown to this version');
+  if (unknown !== undefined) refuse(`${prefix}${printable(unknown)}`, 'present', 'unknown to this version');
 }
 
 function refuse(field: string, found: string, expected: string): never {

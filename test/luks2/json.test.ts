@@ -93,5 +93,7 @@ t.test('shows any value in one short line', async (t) => {
   t.equal(show('a\u001bb'), '"a\\u001bb"');
   t.ok(show('x'.repeat(1000)).length < 70);
   t.equal(printable('a\nb'), 'a\\nb');
+  t.equal(printable('\u202eü\x9b'), '\\u202e\\u00fc\\u009b', 'in ASCII only');
+  t.ok(printable('\u001b'.repeat(60)).length < 70);
   t.ok(printable('x'.repeat(1000)).length < 70);
 });

@@ -16,6 +16,11 @@ export const TOKEN_FLAWS: readonly Flaw[] = [
   { title: 'a token of version 2', code: 'LUKS2_TOKEN', json: token({ version: 2, surprise: true }) },
   { title: 'an unknown field of the token', code: 'LUKS2_TOKEN', json: token({ surprise: true }) },
   {
+    title: 'an unknown field of the token with an escape sequence for a name',
+    code: 'LUKS2_TOKEN',
+    json: token({ '\u001b[31m': true }),
+  },
+  {
     title: 'a token that is bound to a keyslot',
     code: 'LUKS2_TOKEN',
     json: (j) => {
