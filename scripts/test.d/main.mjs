@@ -28,7 +28,9 @@ const onLine = verbose ? (text) => say(`     ${text}\n`) : () => {};
 function built(programs) {
   return programs.filter((program) => {
     if (program.build === undefined) return true;
-    const make = spawnSync('make', ['-s', '-f', 'native/test/Makefile', program.build], { encoding: 'utf8' });
+    const make = spawnSync('make', ['-s', '-j2', '-f', 'native/test/Makefile', program.build], {
+      encoding: 'utf8',
+    });
     if (make.status === 0) return true;
     total.failed++;
     say(`FAIL ${program.name}  does not build\n${make.stderr}`);

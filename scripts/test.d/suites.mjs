@@ -46,8 +46,14 @@ function nativePrograms() {
 function nativeGuestPrograms() {
   return readdirSync('native/test')
     .filter((file) => file.endsWith('_vm.cc'))
-    .map((file) => `build/native-test/fast/${file.slice(0, -'.cc'.length)}`)
-    .map((path) => ({ name: `vm/${path}`, build: path, command: [path], timeoutS: ROOM_TIMEOUT_S.vm }));
+    .map((file) => file.slice(0, -'.cc'.length))
+    .map((test) => ({ test, path: `build/native-test/fast/${test}` }))
+    .map(({ test, path }) => ({
+      name: `vm/${test}`,
+      build: path,
+      command: [path],
+      timeoutS: ROOM_TIMEOUT_S.vm,
+    }));
 }
 
 const STYLE = { name: 'style/lint', command: ['scripts/test.d/style'], timeoutS: 300 };
