@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "crypto/aes_expand_x86.h"
+#include "crypto/clear_registers_x86.h"
 
 #define SEALDISK_TARGET __attribute__((target("aes,pclmul,sse4.1")))
 #define SEALDISK_INLINE SEALDISK_TARGET __attribute__((always_inline)) inline
@@ -48,13 +49,7 @@ struct Lanes {
   }
 
   SEALDISK_INLINE static void clearRegisters() {
-    asm volatile(
-        "pxor %%xmm0, %%xmm0\n\tpxor %%xmm1, %%xmm1\n\tpxor %%xmm2, %%xmm2\n\tpxor %%xmm3, %%xmm3\n\t"
-        "pxor %%xmm4, %%xmm4\n\tpxor %%xmm5, %%xmm5\n\tpxor %%xmm6, %%xmm6\n\tpxor %%xmm7, %%xmm7\n\t"
-        "pxor %%xmm8, %%xmm8\n\tpxor %%xmm9, %%xmm9\n\tpxor %%xmm10, %%xmm10\n\tpxor %%xmm11, %%xmm11\n\t"
-        "pxor %%xmm12, %%xmm12\n\tpxor %%xmm13, %%xmm13\n\tpxor %%xmm14, %%xmm14\n\tpxor %%xmm15, %%xmm15" ::
-            : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-              "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+    asm volatile(SEALDISK_CLEAR_XMM ::: "memory", SEALDISK_LOW_REGISTERS);
   }
 };
 

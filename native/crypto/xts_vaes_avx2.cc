@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "crypto/aes_expand_x86.h"
+#include "crypto/clear_registers_x86.h"
 
 #define SEALDISK_TARGET __attribute__((target("vaes,vpclmulqdq,aes,pclmul,avx2")))
 #define SEALDISK_INLINE SEALDISK_TARGET __attribute__((always_inline)) inline
@@ -54,8 +55,7 @@ struct Lanes {
   }
 
   SEALDISK_INLINE static void clearRegisters() {
-    asm volatile("vzeroall" ::: "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-                 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+    asm volatile(SEALDISK_CLEAR_YMM ::: "memory", SEALDISK_LOW_REGISTERS);
   }
 };
 

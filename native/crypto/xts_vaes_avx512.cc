@@ -1,5 +1,5 @@
 // The VAES kernel over ZMM registers: thirty-two blocks in flight, one 512-byte sector per stride (xts_lanes.h).
-// Needs VAES, VPCLMULQDQ, AVX512F and AVX512BW, and an operating system that saves the ZMM registers.
+// Needs VAES, VPCLMULQDQ, AVX512F/BW/VL, and an operating system that saves the ZMM registers, in signals too.
 #if defined(__x86_64__)
 
 // GCC 12 warns of its own _mm512_undefined_epi32() (GCC bug 105593).
@@ -7,6 +7,8 @@
 #include <immintrin.h>
 
 #include "crypto/aes_expand_x86.h"
+#include "crypto/clear_registers_x86.h"
+#include "crypto/host_kernel.h"
 
 #define SEALDISK_TARGET __attribute__((target("vaes,vpclmulqdq,aes,pclmul,avx2,avx512f,avx512bw,avx512vl")))
 #define SEALDISK_INLINE SEALDISK_TARGET __attribute__((always_inline)) inline
@@ -57,21 +59,8 @@ struct Lanes {
     return _mm512_xor_si512(_mm512_bslli_epi128(tweak, kBytes), reduced);
   }
 
-  // vzeroall reaches registers 0 to 15 only.
   SEALDISK_INLINE static void clearRegisters() {
-    asm volatile(
-        "vpxorq %%xmm16, %%xmm16, %%xmm16\n\tvpxorq %%xmm17, %%xmm17, %%xmm17\n\t"
-        "vpxorq %%xmm18, %%xmm18, %%xmm18\n\tvpxorq %%xmm19, %%xmm19, %%xmm19\n\t"
-        "vpxorq %%xmm20, %%xmm20, %%xmm20\n\tvpxorq %%xmm21, %%xmm21, %%xmm21\n\t"
-        "vpxorq %%xmm22, %%xmm22, %%xmm22\n\tvpxorq %%xmm23, %%xmm23, %%xmm23\n\t"
-        "vpxorq %%xmm24, %%xmm24, %%xmm24\n\tvpxorq %%xmm25, %%xmm25, %%xmm25\n\t"
-        "vpxorq %%xmm26, %%xmm26, %%xmm26\n\tvpxorq %%xmm27, %%xmm27, %%xmm27\n\t"
-        "vpxorq %%xmm28, %%xmm28, %%xmm28\n\tvpxorq %%xmm29, %%xmm29, %%xmm29\n\t"
-        "vpxorq %%xmm30, %%xmm30, %%xmm30\n\tvpxorq %%xmm31, %%xmm31, %%xmm31\n\t"
-        "vzeroall" ::
-            : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-              "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21",
-              "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+    asm volatile(SEALDISK_CLEAR_ZMM ::: "memory", SEALDISK_LOW_REGISTERS, SEALDISK_HIGH_REGISTERS);
   }
 };
 
@@ -79,7 +68,7 @@ struct Lanes {
 bool available() noexcept {
   return __builtin_cpu_supports("aes") && __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq") &&
          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl");
+         __builtin_cpu_supports("avx512vl") && !kernelLosesZmmInSignals();
 }
 
 }  // namespace
