@@ -12,6 +12,7 @@ namespace sealdisk {
 namespace {
 
 constexpr size_t kDeadStackBytes = 8192;
+constexpr size_t kKernelStackBytes = 1024;
 
 // Compiled without AVX-512: the compiler itself uses none of the high registers here, and need not be told of them.
 void clearVectorRegisters() noexcept {
@@ -32,6 +33,11 @@ __attribute__((noinline)) void clearResidue() noexcept {
   uint8_t deadStack[kDeadStackBytes];
   wipe(deadStack, sizeof deadStack);
   clearVectorRegisters();
+}
+
+__attribute__((noinline)) void clearKernelStack() noexcept {
+  uint8_t deadStack[kKernelStackBytes];
+  wipe(deadStack, sizeof deadStack);
 }
 
 }  // namespace sealdisk

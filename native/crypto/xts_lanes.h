@@ -2,13 +2,15 @@
 //
 // The includer defines SEALDISK_TARGET, SEALDISK_INLINE and a `Lanes` type in an anonymous namespace, so that nothing
 // here is shared between instruction sets by the linker. Eight vectors are in flight. Round keys are read from the
-// schedule at every round and never live longer than a round: the compiler has no reason to put one on the stack.
-// Tweaks may be spilled; they are no key bytes. Needs no alignment of the data.
+// schedule at every round and never live longer than a round: the compiler has no reason to put one on the stack. It does
+// put tweaks and half-done blocks there, from which and a known plaintext a round key follows: so the stack that a run
+// used is cleared after it. Needs no alignment of the data.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "crypto/residue.h"
 #include "crypto/xts_kernel.h"
 
 namespace sealdisk {
@@ -97,7 +99,13 @@ struct LaneCipher {
   }
 
   template <Direction kDirection>
-  SEALDISK_TARGET static void crypt(const XtsSchedule& schedule, const XtsRun& run) noexcept {
+  static void crypt(const XtsSchedule& schedule, const XtsRun& run) noexcept {
+    cryptSectors<kDirection>(schedule, run);
+    clearKernelStack();
+  }
+
+  template <Direction kDirection>
+  SEALDISK_TARGET __attribute__((noinline)) static void cryptSectors(const XtsSchedule& schedule, const XtsRun& run) noexcept {
     alignas(64) uint8_t tweaks[kBlocksInFlight][kAesBlockBytes];
     const RoundKeys keys = kDirection == Direction::kEncrypt ? schedule.encrypt : schedule.decrypt;
     const uint64_t step = run.sectorBytes / 512;
