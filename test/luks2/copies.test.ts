@@ -8,7 +8,11 @@ import { sampleHeader } from './sample.js';
 
 const PATH = 'disk.img';
 const HDR = 16384;
-const labelled = (label: string, seqid: bigint): Luks2Header => ({ ...sampleHeader({ label }), seqid });
+/** Label and JSON differ from those of another label, so that a copy of which a part has landed is neither. */
+const labelled = (label: string, seqid: bigint): Luks2Header => ({
+  ...sampleHeader({ label, token: { name: label } }),
+  seqid,
+});
 
 /** A file whose copies are these headers; undefined leaves zeros. */
 function imageOf(primary: Luks2Header | undefined, secondary: Luks2Header | undefined): MemoryFile {
@@ -18,11 +22,13 @@ function imageOf(primary: Luks2Header | undefined, secondary: Luks2Header | unde
   return new MemoryFile(image);
 }
 
-const spoil = (file: MemoryFile, which: Which) => {
+/** The same file with one wrong bit in the JSON area of a copy, from the beginning. */
+function spoil(file: MemoryFile, which: Which): MemoryFile {
+  const bytes = Buffer.from(file.bytes);
   const at = (which === 'primary' ? 0 : HDR) + 5000;
-  file.bytes.writeUInt8(file.bytes.readUInt8(at) ^ 1, at);
-  return file;
-};
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  return new MemoryFile(bytes);
+}
 
 t.test('takes equal copies as one, with nothing to repair', async (t) => {
   const { header, repair } = await readHeader(imageOf(labelled('a', 5n), labelled('a', 5n)), PATH);
@@ -79,6 +85,17 @@ t.test('tells an overwritten primary from a file that never was LUKS', async (t)
   for (const sizeBytes of [0, 1, 4095, 4096, 1 << 20]) {
     await t.rejects(readHeader(new MemoryFile(Buffer.alloc(sizeBytes)), PATH), { code: 'LUKS2_NOT_LUKS' });
   }
+});
+
+t.test('tells of a broken secondary wherever it stands', async (t) => {
+  const image = Buffer.alloc(1 << 20);
+  const copy = encodeCopy({ ...labelled('a', 5n), hdrSizeBytes: 65536 }, 'secondary');
+  copy.writeUInt8(copy.readUInt8(5000) ^ 1, 5000);
+  copy.copy(image, 65536);
+  await t.rejects(readHeader(new MemoryFile(image), PATH), {
+    code: 'LUKS2_CHECKSUM',
+    facts: { copies: 'secondary' },
+  });
 });
 
 t.test('finds the secondary at each place where it may stand', async (t) => {
@@ -177,6 +194,7 @@ for (const [beginning, make] of Object.entries(BEGINNINGS)) {
     t.same(seen.wrong, []);
     t.ok(seen.cuts >= 2 * (HDR / BLOCK_BYTES), `${seen.cuts} cuts`);
     t.ok(seen.labels.old > 0 && seen.labels.new > 0, 'both outcomes were seen');
+    t.ok(seen.torn > 8, `${seen.torn} cuts left a copy that is neither`);
   });
 
   t.test(`a repair cut anywhere opens as it was, from ${beginning}`, async (t) => {
@@ -232,13 +250,16 @@ async function outcomes(file: MemoryFile, allowed: readonly string[]) {
   const labels: Record<string, number> = {};
   const wrong: object[] = [];
   let cuts = 0;
+  let torn = 0;
   for (const { bytes, ...cut } of file.crashes()) {
     const label = await labelAfter(bytes);
+    const copies = await readCopies(new MemoryFile(bytes), PATH);
+    if (copies.primary.kind === 'bad' || copies.secondary.kind === 'bad') torn++;
     cuts++;
     labels[label] = (labels[label] ?? 0) + 1;
     if (!allowed.includes(label)) wrong.push({ ...cut, label });
   }
-  return { labels: { old: 0, new: 0, ...labels }, wrong, cuts };
+  return { labels: { old: 0, new: 0, ...labels }, wrong, cuts, torn };
 }
 
 async function labelAfter(bytes: Buffer): Promise<string> {
