@@ -53,29 +53,46 @@ t.test('what a client sends behind GO without waiting arrives whole and in order
   );
 });
 
-t.test('replies that the peer reads late still come before the first byte of the transmission', async (t) => {
-  const exports = Array.from({ length: 500 }, (_, i) => ({
-    ...disk,
-    name: `disk${i}`,
-    description: 'd'.repeat(4000),
-  }));
-  const rig = await startRig(t, { exports: () => exports });
-  const socket = connect({ path: rig.path });
-  await once(socket, 'connect');
-  socket.pause();
-  socket.write(Buffer.concat([clientFlags(3), option(3), option(7, goData('disk7')), requests(1, 512)]));
-  await rig.event('connected');
-  const chunks: Buffer[] = [];
-  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-  socket.resume();
-  await once(socket, 'close');
-  const said = Buffer.concat(chunks);
-  const simpleReply = said.subarray(said.length - 16);
-  t.equal(simpleReply.readUInt32BE(0), 0x67446698, 'the reply of the transmission is the last');
-  t.equal(said.length, 18 + 500 * (24 + 4000) + namesBytes(exports) + 20 + 20 + 12 + 20 + 16);
-  await rig.event('ended');
-});
+t.test(
+  'requests that come while replies still wait are left for the transmission, which answers after them',
+  async (t) => {
+    const exports = Array.from({ length: 500 }, (_, i) => ({
+      ...disk,
+      name: `disk${i}`,
+      description: 'd'.repeat(4000),
+    }));
+    const rig = await startRig(t, { exports: () => exports });
+    const socket = connect({ path: rig.path });
+    const chunks: Buffer[] = [];
+    const saidBytes = (): number => chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    let late = false;
+    const began = new Promise<void>((resolve) => {
+      socket.on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        if (late || saidBytes() <= GREETING_BYTES) return;
+        late = true;
+        socket.pause();
+        resolve();
+      });
+    });
+    socket.write(Buffer.concat([clientFlags(3), option(3), option(7, goData('disk7'))]));
+    await began; // the server is past GO, and 2 MB of its replies do not fit the socket
+    socket.write(requests(1, 512));
+    const other = await rawClient(rig.path);
+    other.socket.write(Buffer.concat([clientFlags(3), option(2)]));
+    await other.closed; // the server has looked at its sockets since
+    t.equal(rig.events.filter((event) => event.kind === 'transmitting').length, 0);
+    socket.resume();
+    await once(socket, 'close');
+    const simpleReply = Buffer.concat(chunks).subarray(-16);
+    t.equal(simpleReply.readUInt32BE(0), 0x67446698, 'the reply of the transmission is the last');
+    const listBytes = 500 * (24 + 4000) + namesBytes(exports) + 20;
+    t.equal(saidBytes(), GREETING_BYTES + listBytes + 20 + 12 + 20 + 16);
+    await rig.event('ended');
+  },
+);
 
+const GREETING_BYTES = 18;
 const namesBytes = (exports: { name: string }[]): number =>
   exports.reduce((sum, one) => sum + one.name.length, 0);
 
