@@ -101,7 +101,12 @@ inline int runAll(int argc, char** argv) {
   static void CHECK_JOIN(test_, __LINE__)()
 
 #define CHECK(holds) check::note(static_cast<bool>(holds), __FILE__, __LINE__, #holds)
-#define CHECK_EQ(a, b) check::note((a) == (b), __FILE__, __LINE__, check::comparison(#a, #b, (a), (b)))
+// Each side is evaluated once.
+#define CHECK_EQ(a, b)                                                                  \
+  [&](const auto& left, const auto& right) {                                            \
+    return check::note(left == right, __FILE__, __LINE__,                               \
+                       check::comparison(#a, #b, left, right));                         \
+  }((a), (b))
 #define REQUIRE(holds)               \
   do {                               \
     if (!CHECK(holds)) throw check::Ended{}; \
