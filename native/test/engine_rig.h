@@ -132,6 +132,7 @@ class Client {
   void send(const Bytes& wire) {
     for (size_t sent = 0; sent < wire.size();) {
       const ssize_t result = ::send(fd_, &wire[sent], wire.size() - sent, MSG_NOSIGNAL);
+      if (result < 0 && errno == EINTR) continue;
       if (result <= 0) throw std::runtime_error("send failed");
       sent += static_cast<size_t>(result);
     }
@@ -140,7 +141,9 @@ class Client {
     Bytes data(count);
     for (size_t got = 0; got < count;) {
       const ssize_t result = recv(fd_, &data[got], count - got, 0);
-      if (result <= 0) throw std::runtime_error("nothing more was received");
+      if (result < 0 && errno == EINTR) continue;  // io_uring's task work interrupts a call with a timeout
+      if (result == 0) throw std::runtime_error("the stream ended");
+      if (result < 0) throw std::runtime_error(std::string("recv: ") + strerror(errno));
       got += static_cast<size_t>(result);
     }
     return data;
@@ -178,7 +181,11 @@ class Client {
   }
   bool endOfFile() {
     uint8_t byte;
-    return recv(fd_, &byte, 1, 0) == 0;
+    ssize_t result;
+    do {
+      result = recv(fd_, &byte, 1, 0);
+    } while (result < 0 && errno == EINTR);
+    return result == 0;
   }
   void vanish() {
     if (fd_ >= 0) close(fd_);
