@@ -7,8 +7,6 @@
 // away, a hook closes every disk, which ends its threads and wipes its key.
 #include <fcntl.h>
 #include <napi.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +22,7 @@
 #include "engine/connection.h"
 #include "engine/disk.h"
 #include "engine/limits.h"
+#include "engine/process.h"
 #include "netlink/nbd_netlink.h"
 
 namespace sealdisk {
@@ -489,31 +488,23 @@ void closeFd(const CallbackInfo& info) {
 // Per thread and inherited: writeback that waits for this thread must not be waited for by its allocations.
 void setIoFlusher(const CallbackInfo& info) {
   guarded(info.Env(), [&] {
-    if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) failWith(errno, "PR_SET_IO_FLUSHER");
+    if (const int error = becomeIoFlusher()) failWith(error, "PR_SET_IO_FLUSHER");
   });
 }
 
-int writeOomScore(int64_t adjustment) noexcept {
-  const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  const int error = dprintf(fd, "%d\n", static_cast<int>(adjustment)) < 0 ? errno : 0;
-  ::close(fd);
-  return error;
-}
-
-// Returns what this process may not do ("mlockall: EPERM"); except to be undumpable, which is a must.
+// Returns what this process may not do ("lock memory: EPERM"); except to be undumpable, which is a must.
 Napi::Value protectProcess(const CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Object options = objectArgument(info, 0);
-    const bool lockAll = boolean(options, "lockAll", false);
+    const bool lockMemory = boolean(options, "lockMemory", false);
     const int64_t oomScore = wholeNumber(options, "oomScoreAdj", -1000, 1000);
     Napi::Array refused = Napi::Array::New(info.Env());
     const auto report = [&](const char* what, int error) {
       if (error) refused.Set(refused.Length(), std::string(what) + ": " + errnoName(error));
     };
-    report("oom_score_adj", writeOomScore(oomScore));  // first: /proc/self is root's once we are not dumpable
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) failWith(errno, "PR_SET_DUMPABLE");
-    if (lockAll) report("mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0 ? errno : 0);
+    report("oom_score_adj", setOomScore(static_cast<int>(oomScore)));
+    if (const int error = becomeUndumpable()) failWith(error, "PR_SET_DUMPABLE");
+    if (lockMemory) report("lock memory", lockMappedFiles());
     return refused;
   });
 }

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "engine/pool.h"
+#include "engine/process.h"
 
 namespace sealdisk {
 
@@ -58,6 +59,7 @@ std::unique_ptr<Backing> Connection::makeBacking() {
 }
 
 void Connection::run() noexcept {
+  lockOwnStack();  // where the limit forbids it the server works all the same
   try {
     backing_ = makeBacking();
     if (!backing_) throw std::runtime_error("the kernel refuses another io_uring");

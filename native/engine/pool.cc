@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "engine/limits.h"
+#include "engine/process.h"
 #include "engine/wake.h"
 
 namespace sealdisk {
@@ -115,6 +116,7 @@ void Pool::push(const std::vector<Task>& tasks) {
 }
 
 void Pool::work() noexcept {
+  lockOwnStack();
   std::unique_lock lock(mutex_);
   for (;;) {
     filled_.wait(lock, [this] { return !queue_.empty() || closing_; });

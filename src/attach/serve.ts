@@ -16,6 +16,7 @@ import {
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_HAS_FLAGS,
   NBD_FLAG_READ_ONLY,
+  NBD_FLAG_SEND_FAST_ZERO,
   NBD_FLAG_SEND_FLUSH,
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_TRIM,
@@ -42,7 +43,7 @@ export interface Serving {
 
 /** Serves the disk until closed. Fails with DISK_*, LUKS2_*, KMS_* or NBD_ADDRESS. */
 export async function serve(options: ServeOptions, log: Log): Promise<Serving> {
-  engine().protectProcess({ lockAll: false, oomScoreAdj: 0 });
+  engine().protectProcess({ lockMemory: false, oomScoreAdj: 0 });
   const disk = await readDisk(options.path);
   const { uuid } = disk.header;
   prepareFolder(uuid);
@@ -103,7 +104,7 @@ function uriOf(options: ServeOptions, address: string): string {
 }
 
 const ALWAYS = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
-const WRITABLE = NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
+const WRITABLE = NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
 const MAXIMUM_BLOCK_BYTES = 32 * 1024 * 1024;
 
 function exportOf(options: ServeOptions, name: string, sizeBytes: bigint, sectorSize: number): Export {

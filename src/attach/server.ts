@@ -26,7 +26,6 @@ import {
 import { type AttachmentState, type AttachRequest, removeFolder, writeState } from './state.js';
 
 const USABLE_TIMEOUT_MS = 10_000;
-const OOM_SCORE_ADJ = -1000;
 
 export class AttachmentServer {
   #control: Server | undefined;
@@ -47,7 +46,6 @@ export class AttachmentServer {
     log: Log,
     onDetached: () => void,
   ): Promise<{ server: AttachmentServer; state: AttachmentState }> {
-    engine().protectProcess({ lockAll: true, oomScoreAdj: OOM_SCORE_ADJ });
     const disk = await openableDisk(request, log);
     const provider = await openProvider(disk.token.keyUri, { poolDir: request.poolDir, env: process.env });
     let server: AttachmentServer | undefined;

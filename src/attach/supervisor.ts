@@ -1,10 +1,13 @@
 /**
- * The supervisor of one attachment: starts the server, and starts another when it dies.
+ * The supervisor of one attachment: starts the server, and has another ready for when it dies.
  *
  * It is small and does no I/O of the disk. It marks itself as an I/O flusher before it starts a server, so that every
  * thread of the server inherits the mark (PR_SET_IO_FLUSHER is per thread): writeback that waits for the server never
  * makes the server wait for memory. A server that ends with code 0 was detached; before the first `ready` a failure is
  * final and is reported; after it, the server is replaced, with growing pauses while it keeps failing.
+ *
+ * While a server serves, a second process stands by: started, loaded, without a key. So a takeover costs no start of a
+ * process, which takes longest just when the machine is short of memory and its disk does not answer.
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
@@ -27,6 +30,9 @@ export type ServerReport =
   | { kind: 'ready'; state: AttachmentState }
   | { kind: 'failed'; error: { code: Code; facts: never } };
 
+/** What a server that stands by is told: serve a new device, or one whose server died. */
+export type ServerStart = 'first' | 'takeover';
+
 const SERVER = fileURLToPath(new URL('./server-main.js', import.meta.url));
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
@@ -45,58 +51,65 @@ export async function supervise(
   }
   engine().setIoFlusher();
   const left = findDevice(request.uuid) !== undefined;
-  const first = await runServer(request, left, report);
-  if (first.ready && !first.detached) await replace(request, log, first.how);
+  const first = await new ServerProcess(request).run(left ? 'takeover' : 'first', report);
+  if (first.ready && !first.detached) await replace(request, log, first);
   if (!first.ready && !left) removeFolder(request.uuid);
   unlock();
 }
 
-async function replace(request: AttachRequest, log: Log, how: string): Promise<void> {
-  let pauseMs = FIRST_PAUSE_MS;
-  let ending = how;
-  for (;;) {
-    log.error(
-      { event: 'server_died', how: ending, uuid: request.uuid },
-      `the server ended (${ending}); starting another`,
-    );
-    const run = await runServer(request, true, () => {});
-    if (run.detached) return;
-    ending = run.how;
-    pauseMs = run.ready ? FIRST_PAUSE_MS : Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
-    if (!run.ready) await delay(pauseMs);
+async function replace(request: AttachRequest, log: Log, first: Run): Promise<void> {
+  let last = first;
+  for (let pauseMs = FIRST_PAUSE_MS; !last.detached; ) {
+    log.error({ event: 'server_died', how: last.how, uuid: request.uuid }, `the server ended (${last.how})`);
+    last = await (last.standby ?? new ServerProcess(request)).run('takeover', () => {});
+    pauseMs = last.ready ? FIRST_PAUSE_MS : Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+    if (!last.ready) await delay(pauseMs);
   }
 }
 
+/** How a server ended, and who stands by in its place. */
 interface Run {
   readonly ready: boolean;
   readonly detached: boolean;
   readonly how: string;
+  readonly standby: ServerProcess | undefined;
 }
 
-function runServer(
-  request: AttachRequest,
-  takeover: boolean,
-  report: (outcome: ServerReport) => void,
-): Promise<Run> {
-  const child: ChildProcess = fork(SERVER, [JSON.stringify(request), takeover ? 'takeover' : 'first'], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  let ready = false;
-  let reported = false;
-  child.on('message', (message: ServerReport) => {
-    ready = message.kind === 'ready';
-    reported = true;
-    report(message);
-  });
-  return new Promise((resolve) => {
-    const ended = (how: string, code: number | null) => {
-      if (!reported) {
-        const error = new SealdiskError('ATTACH_SERVER_DIED', { how, log: logPath(request.uuid) });
-        report({ kind: 'failed', error: error.toJSON() as never });
-      }
-      resolve({ ready, detached: code === 0, how });
-    };
-    child.once('error', (error) => ended(catalogued(error).message, null));
-    child.once('exit', (code, signal) => ended(signal ?? `exit code ${code}`, code));
-  });
+/** A server process: it stands by from its start, and serves when `run` is called, once. */
+class ServerProcess {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<{ how: string; code: number | null }>;
+
+  constructor(private readonly request: AttachRequest) {
+    this.#child = fork(SERVER, [JSON.stringify(request)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#ended = new Promise((resolve) => {
+      this.#child.on('error', (error) => resolve({ how: catalogued(error).message, code: null }));
+      this.#child.once('exit', (code, signal) => resolve({ how: signal ?? `exit code ${code}`, code }));
+    });
+  }
+
+  /** Ends a process that stands by; it holds no key. */
+  dismiss(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  /** Serves until the process ends; `report` hears once whether it came to serve. */
+  async run(start: ServerStart, report: (outcome: ServerReport) => void): Promise<Run> {
+    let outcome: ServerReport | undefined;
+    let standby: ServerProcess | undefined;
+    this.#child.once('message', (message: ServerReport) => {
+      outcome = message;
+      if (outcome.kind === 'ready') standby = new ServerProcess(this.request);
+      report(outcome);
+    });
+    if (this.#child.connected) this.#child.send(start);
+    const { how, code } = await this.#ended;
+    if (!outcome) {
+      const error = new SealdiskError('ATTACH_SERVER_DIED', { how, log: logPath(this.request.uuid) });
+      report({ kind: 'failed', error: error.toJSON() as never });
+    }
+    const detached = code === 0;
+    if (detached) standby?.dismiss();
+    return { ready: outcome?.kind === 'ready', detached, how, standby };
+  }
 }

@@ -102,8 +102,8 @@ interface Addon {
   socketPair(): [number, number];
   closeFd(fd: number): void;
   setIoFlusher(): void;
-  /** Makes the process undumpable; returns what else was asked for and refused, as in "mlockall: EPERM". */
-  protectProcess(options: { lockAll: boolean; oomScoreAdj: number }): string[];
+  /** Makes the process undumpable; returns what else was asked for and refused, as in "lock memory: EPERM". */
+  protectProcess(options: { lockMemory: boolean; oomScoreAdj: number }): string[];
   nbdConnect(options: KernelConnect): number;
   nbdReconfigure(options: KernelConnect & { index: number }): void;
   nbdDisconnect(index: number): void;
