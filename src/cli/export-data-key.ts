@@ -36,10 +36,13 @@ export function register(program: Command): void {
       );
       await exportKey(disk, options);
       if (options.json) printJson({ uuid: disk.header.uuid, out: absolute(options.out) });
-      else printNote(`Open it with: cryptsetup open --volume-key-file ${options.out} ${disk.path} NAME`);
+      else printNote(`Open it with: ${recoveryCommand(options.out, disk.path)}`);
     }),
   );
 }
+
+const recoveryCommand = (key: string, disk: string) =>
+  `cryptsetup open --type luks2 --key-size 512 --volume-key-file ${key} ${disk} NAME`;
 
 async function exportKey(disk: Awaited<ReturnType<typeof readDisk>>, options: Options): Promise<void> {
   const provider = await openProvider(disk.token.keyUri, environmentOf(options));

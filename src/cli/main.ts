@@ -1,17 +1,24 @@
 #!/usr/bin/env node
-/** The command line: wires the commands, each in a file of its own. */
+/** The command line: wires the commands, each in a file of its own. Only the command that is asked for is loaded. */
 
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { EXIT_CODES } from '../errors.js';
-import * as attach from './attach.js';
-import * as create from './create.js';
-import * as detach from './detach.js';
-import * as exportDataKey from './export-data-key.js';
-import * as info from './info.js';
-import * as key from './key.js';
-import * as list from './list.js';
-import * as serve from './serve.js';
+
+interface CommandFile {
+  register(program: Command): void;
+}
+
+const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
+  create: () => import('./create.js'),
+  attach: () => import('./attach.js'),
+  detach: () => import('./detach.js'),
+  list: () => import('./list.js'),
+  info: () => import('./info.js'),
+  serve: () => import('./serve.js'),
+  key: () => import('./key.js'),
+  'export-data-key': () => import('./export-data-key.js'),
+};
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -26,6 +33,7 @@ const program = new Command('sealdisk')
   })
   .exitOverride((exit) => process.exit(exit.exitCode === 0 ? 0 : EXIT_CODES.usage));
 
-for (const command of [create, attach, detach, list, info, serve, key, exportDataKey])
-  command.register(program);
+const asked = process.argv[2] ?? '';
+const wanted = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
+for (const name of wanted) (await COMMANDS[name]?.())?.register(program);
 await program.parseAsync();
