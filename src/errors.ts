@@ -88,6 +88,11 @@ export const CATALOGUE = {
     (f) => `${f.path} already exists`,
     'choose another name; nothing was changed',
   ),
+  DISK_LABEL: entry<{ field: string; found: FactValue; expected: FactValue }>(
+    'usage',
+    (f) => `the disk's ${f.field} is ${f.found}, expected ${f.expected}`,
+    'choose another; nothing was made',
+  ),
   DISK_IN_USE: entry<Path>(
     'busy',
     (f) => `${f.path} is held by another process`,

@@ -6,7 +6,7 @@
  */
 
 import { realpathSync } from 'node:fs';
-import { readDisk } from '../disk/read.js';
+import { type DiskDescription, mendDisk, readDisk } from '../disk/read.js';
 import { ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
 import { engine } from '../engine/engine.js';
 import { fail } from '../errors.js';
@@ -22,9 +22,16 @@ import {
   NBD_FLAG_SEND_TRIM,
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from '../nbd/constants.js';
-import { type Export, type ListenAddress, startServer } from '../nbd/server.js';
+import { type Export, type ListenAddress, startServer, type TransmitArgs } from '../nbd/server.js';
 import { serveControl, statusOf } from './control.js';
-import { type AttachRequest, prepareFolder, removeFolder, takeLock, writeState } from './state.js';
+import {
+  type AttachmentState,
+  type AttachRequest,
+  prepareFolder,
+  removeFolder,
+  takeLock,
+  writeState,
+} from './state.js';
 
 export interface ServeOptions extends ServedDiskOptions {
   readonly path: string;
@@ -41,65 +48,90 @@ export interface Serving {
   close(): Promise<void>;
 }
 
-/** Serves the disk until closed. Fails with DISK_*, LUKS2_*, KMS_* or NBD_ADDRESS. */
+type End = () => unknown;
+
+/** Serves the disk until closed. Fails with DISK_*, LUKS2_*, KMS_* or NBD_ADDRESS; then nothing is left behind. */
 export async function serve(options: ServeOptions, log: Log): Promise<Serving> {
   engine().protectProcess({ lockMemory: false, oomScoreAdj: 0 });
   const disk = await readDisk(options.path);
+  const ends: End[] = [];
+  try {
+    const uri = await start(options, disk, log, ends);
+    return { uri, close: () => endAll(ends) };
+  } catch (error) {
+    await endAll(ends).catch((late) => log.error({ event: 'close_failed', err: late }, 'close'));
+    throw error;
+  }
+}
+
+/** The last begun ends first; each is ended, whatever became of the others. */
+async function endAll(ends: End[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (let end = ends.pop(); end; end = ends.pop()) {
+    try {
+      await end();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Puts the disk into service, `ends` growing with what is to be undone. The URI of the export. */
+async function start(options: ServeOptions, disk: DiskDescription, log: Log, ends: End[]): Promise<string> {
   const { uuid } = disk.header;
   prepareFolder(uuid);
   const unlock = takeLock(uuid);
   if (!unlock) fail('DISK_IN_USE', { path: options.path });
+  ends.push(unlock, () => removeFolder(uuid));
+  if (!options.readOnly) await mendDisk(disk, log);
   const provider = await openProvider(disk.token.keyUri, { poolDir: options.poolDir, env: process.env });
   const served = await ServedDisk.open(disk, provider, options, log);
-  const server = await startServer({
-    listen: options.listen,
-    exports: () => [exportOf(options, disk.token.name, disk.sizeBytes, disk.sectorSize)],
-    transmit: ({ fd, rest, peer }) => {
-      log.info({ event: 'connected', peer, uuid }, 'a client began');
-      const connection = served.engineDisk.serve({ fd, rest, readOnly: options.readOnly });
-      connection.ended.then((end) =>
-        log.info({ event: 'disconnected', peer, uuid, ...end }, 'a client ended'),
-      );
-      return connection;
-    },
-    onEvent: (event) => log.debug(event, 'nbd'),
-  }).catch(async (error) => {
-    await served.close();
-    throw error;
-  });
+  ends.push(() => served.close());
   const control = await serveControl(uuid, async (request) => {
     if (request.verb === 'status') return statusOf(served);
     return fail('ATTACH_NOT_ATTACHED', { target: options.path });
   });
-  const uri = uriOf(options, server.address);
-  await writeState({
-    request: requestOf(options, uuid),
-    index: null,
-    device: null,
-    address: uri,
-    serverPid: process.pid,
-    keyUri: disk.token.keyUri,
-    keyId: disk.token.keyId,
-    name: disk.token.name,
-    sizeBytes: `${disk.sizeBytes}`,
-    attachedAt: new Date().toISOString(),
+  ends.push(() => control.close());
+  const server = await startServer({
+    listen: options.listen,
+    exports: () => [exportOf(options, disk.token.name, disk.sizeBytes, disk.sectorSize)],
+    transmit: (args) => transmit(served, options, log, args),
+    onEvent: (event) => log.debug(event, 'nbd'),
   });
-  return {
-    uri,
-    close: async () => {
-      await server.close();
-      await served.close();
-      control.close();
-      removeFolder(uuid);
-      unlock();
-    },
-  };
+  ends.push(() => server.close());
+  const uri = uriOf(options, server.address);
+  await writeState(stateOf(options, disk, uri));
+  return uri;
 }
+
+/** Gives a client's socket to the engine. */
+function transmit(served: ServedDisk, options: ServeOptions, log: Log, { fd, rest, peer }: TransmitArgs) {
+  const { uuid } = served.disk.header;
+  log.info({ event: 'connected', peer, uuid }, 'a client began');
+  const connection = served.engineDisk.serve({ fd, rest, readOnly: options.readOnly });
+  connection.ended.then((end) => log.info({ event: 'disconnected', peer, uuid, ...end }, 'a client ended'));
+  return connection;
+}
+
+const stateOf = (options: ServeOptions, disk: DiskDescription, uri: string): AttachmentState => ({
+  request: requestOf(options, disk.header.uuid),
+  index: null,
+  device: null,
+  address: uri,
+  serverPid: process.pid,
+  keyUri: disk.token.keyUri,
+  keyId: disk.token.keyId,
+  name: disk.token.name,
+  sizeBytes: `${disk.sizeBytes}`,
+  attachedAt: new Date().toISOString(),
+});
 
 /** NBD URI of the export (NetworkBlockDevice/nbd, doc/uri.md). */
 function uriOf(options: ServeOptions, address: string): string {
   const name = encodeURIComponent(options.exportName);
-  if ('path' in options.listen) return `nbd+unix:///${name}?socket=${encodeURI(address)}`;
+  if ('path' in options.listen)
+    return `nbd+unix:///${name}?socket=${address.split('/').map(encodeURIComponent).join('/')}`;
   return `nbd://${address}/${name}`;
 }
 

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { EXIT_CODES } from '../errors.js';
+import { watchOutput } from './output.js';
 
 interface CommandFile {
   register(program: Command): void;
@@ -33,6 +34,7 @@ const program = new Command('sealdisk')
   })
   .exitOverride((exit) => process.exit(exit.exitCode === 0 ? 0 : EXIT_CODES.usage));
 
+watchOutput();
 const asked = process.argv[2] ?? '';
 const wanted = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
 for (const name of wanted) (await COMMANDS[name]?.())?.register(program);

@@ -1,7 +1,23 @@
 /** What the command line prints. The only file that writes to standard output; errors and questions go to standard error. */
 
 import { createInterface } from 'node:readline/promises';
-import { fail, type SealdiskError } from '../errors.js';
+import { errnoOf, fail, SealdiskError } from '../errors.js';
+
+/**
+ * Who reads our output may go away (`| head`): the command still does its work. An output that cannot be written for
+ * another reason (a full disk) is a failure.
+ */
+export function watchOutput(): void {
+  process.stdout.on('error', (error) => {
+    const errno = errnoOf(error);
+    if (errno === 'EPIPE') return;
+    const failure = new SealdiskError('DISK_IO', { path: 'standard output', errno }, error);
+    printFailure(failure, false);
+    process.exit(failure.exitCode);
+  });
+  // Nobody is left to be told.
+  process.stderr.on('error', () => {});
+}
 
 export const printLine = (line: string) => process.stdout.write(`${line}\n`);
 

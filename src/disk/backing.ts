@@ -6,7 +6,8 @@ import { errnoOf, fail } from '../errors.js';
 
 /** Opens `path`; DISK_NOT_FOUND or DISK_IO. The caller closes it. */
 export async function openBacking(path: string, access: 'read' | 'write'): Promise<FileHandle> {
-  const flags = access === 'read' ? constants.O_RDONLY : constants.O_RDWR;
+  // A FIFO without a writer must not make us wait; to files and block devices the flag means nothing.
+  const flags = (access === 'read' ? constants.O_RDONLY : constants.O_RDWR) | constants.O_NONBLOCK;
   try {
     return await open(path, flags);
   } catch (error) {

@@ -6,10 +6,10 @@
  */
 
 import { randomBytes, randomUUID } from 'node:crypto';
-import { type FileHandle, link, open, rm } from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { DataKey } from '../engine/engine.js';
-import { errnoOf, fail } from '../errors.js';
+import { errnoOf, fail, isFailure } from '../errors.js';
 import type { KeyProvider, WrappedKey } from '../kms/provider.js';
 import { writeHeader } from '../luks2/copies.js';
 import { newHeader } from '../luks2/create.js';
@@ -39,7 +39,7 @@ export interface CreatedDisk {
   readonly keyId: string;
 }
 
-/** Makes the disk. Fails with DISK_EXISTS, DISK_IO or the provider's failure; then nothing was made. */
+/** Makes the disk. Fails with DISK_EXISTS, DISK_LABEL, DISK_IO or the provider's failure; then nothing was made. */
 export async function createDisk(
   disk: NewDisk,
   provider: KeyProvider,
@@ -53,7 +53,7 @@ export async function createDisk(
     const { key, wrapped } = await generateDataKey(provider, uuid, { timeoutMs });
     try {
       const header = await sealedHeader(disk, uuid, provider.keyUri, key, wrapped);
-      await writeFile(aside.file, aside.path, header, sizeBytes);
+      await writeFile(aside.file, disk.path, header, sizeBytes);
     } finally {
       key.wipe();
     }
@@ -100,17 +100,19 @@ async function sealedHeader(
         headerMac,
       },
     });
-  return withMac(sealOf(withMac(Buffer.alloc(32)), key));
+  try {
+    return withMac(sealOf(withMac(Buffer.alloc(32)), key));
+  } catch (error) {
+    // Of what a new header holds only these are not ours.
+    if (isFailure(error, 'LUKS2_TOKEN')) fail('DISK_LABEL', error.facts, error);
+    throw error;
+  }
 }
 
 async function openAside(path: string): Promise<{ file: FileHandle; path: string }> {
   const aside = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
   try {
-    const taken = await open(path).catch(() => undefined);
-    if (taken) {
-      await taken.close();
-      fail('DISK_EXISTS', { path });
-    }
+    if (await lstat(path).catch(() => undefined)) fail('DISK_EXISTS', { path });
     return { file: await open(aside, 'wx+', 0o600), path: aside };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
