@@ -12,9 +12,10 @@ import type { DataKey } from '../engine/engine.js';
 import { errnoOf, fail, isFailure } from '../errors.js';
 import type { KeyProvider, WrappedKey } from '../kms/provider.js';
 import { writeHeader } from '../luks2/copies.js';
-import { newHeader } from '../luks2/create.js';
+import { NEW_OFFSET_BYTES, newHeader } from '../luks2/create.js';
+import { orDiskIo } from '../luks2/file.js';
 import type { Luks2Header } from '../luks2/header.js';
-import { geometryOf } from '../luks2/metadata.js';
+import { encodeToken, HEADER_MAC_SIZE_BYTES, type SealdiskToken } from '../luks2/token.js';
 import { generateDataKey, sealOf } from './envelope.js';
 
 /** cryptsetup's own floor. The key is 512 random bits: iterations add nothing to that. */
@@ -48,12 +49,15 @@ export async function createDisk(
   const sector = BigInt(disk.sectorSize);
   const sizeBytes = ((disk.sizeBytes + sector - 1n) / sector) * sector;
   const uuid = randomUUID();
+  checkLabels(disk, uuid);
   const aside = await openAside(disk.path);
   try {
+    await grow(aside.file, disk.path, BigInt(NEW_OFFSET_BYTES) + sizeBytes);
     const { key, wrapped } = await generateDataKey(provider, uuid, { timeoutMs });
     try {
       const header = await sealedHeader(disk, uuid, provider.keyUri, key, wrapped);
-      await writeFile(aside.file, disk.path, header, sizeBytes);
+      await writeHeader(aside.file.fd, disk.path, header);
+      await orDiskIo(disk.path, aside.file.sync());
     } finally {
       key.wipe();
     }
@@ -81,29 +85,38 @@ async function sealedHeader(
 ): Promise<Luks2Header> {
   const salt = randomBytes(DIGEST_BYTES);
   const digest = await key.pbkdf2Sha256(salt, DIGEST_ITERATIONS, DIGEST_BYTES);
+  const token = tokenFor(disk, uuid, keyUri, wrapped);
   const withMac = (headerMac: Buffer) =>
     newHeader({
       uuid,
       sectorSize: disk.sectorSize,
       digest: { salt, digest, iterations: DIGEST_ITERATIONS },
-      token: {
-        version: 1,
-        keyUri,
-        keyId: wrapped.keyId,
-        keyVersion: wrapped.keyVersion,
-        wrappedKey: Buffer.from(wrapped.ciphertext),
-        object: { kind: 'disk', id: uuid },
-        name: disk.name,
-        source: '',
-        createdAt: new Date().toISOString(),
-        tags: disk.tags,
-        headerMac,
-      },
+      token: { ...token, headerMac },
     });
+  return withMac(sealOf(withMac(token.headerMac), key));
+}
+
+/** The token without its `headerMac`, which is computed over the header that holds it. */
+const tokenFor = (disk: NewDisk, uuid: string, keyUri: string, wrapped: WrappedKey): SealdiskToken => ({
+  version: 1,
+  keyUri,
+  keyId: wrapped.keyId,
+  keyVersion: wrapped.keyVersion,
+  wrappedKey: Buffer.from(wrapped.ciphertext),
+  object: { kind: 'disk', id: uuid },
+  name: disk.name,
+  source: '',
+  createdAt: new Date().toISOString(),
+  tags: disk.tags,
+  headerMac: Buffer.alloc(HEADER_MAC_SIZE_BYTES),
+});
+
+/** DISK_LABEL for a name or tags that a token cannot hold, before a KMS is asked for anything. */
+function checkLabels(disk: NewDisk, uuid: string): void {
+  const unasked: WrappedKey = { keyId: '-', keyVersion: '-', ciphertext: Buffer.alloc(1) };
   try {
-    return withMac(sealOf(withMac(Buffer.alloc(32)), key));
+    encodeToken(tokenFor(disk, uuid, 'local:-', unasked));
   } catch (error) {
-    // Of what a new header holds only these are not ours.
     if (isFailure(error, 'LUKS2_TOKEN')) fail('DISK_LABEL', error.facts, error);
     throw error;
   }
@@ -120,20 +133,10 @@ async function openAside(path: string): Promise<{ file: FileHandle; path: string
   }
 }
 
-async function writeFile(
-  file: FileHandle,
-  path: string,
-  header: Luks2Header,
-  sizeBytes: bigint,
-): Promise<void> {
-  try {
-    await file.truncate(Number(geometryOf(header).offsetBytes + sizeBytes));
-    await writeHeader(file.fd, path, header);
-    await file.sync();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
-    fail('DISK_IO', { path, errno: errnoOf(error) }, error);
-  }
+async function grow(file: FileHandle, path: string, sizeBytes: bigint): Promise<void> {
+  // More than Node can say is more than any file system holds.
+  if (sizeBytes > BigInt(Number.MAX_SAFE_INTEGER)) fail('DISK_IO', { path, errno: 'EFBIG' });
+  await orDiskIo(path, file.truncate(Number(sizeBytes)));
 }
 
 /** link(2) refuses a name that is taken, which rename(2) would replace. */

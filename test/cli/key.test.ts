@@ -1,0 +1,104 @@
+/** sealdisk key and export-data-key: names of a key, what the service key refuses, what is asked before it is done. */
+
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import t from 'tap';
+import { MAIN, names, rig, run } from './rig.js';
+
+t.setTimeout(110_000);
+
+t.test('a key answers to its alias, its URI and its id, in every command', async (t) => {
+  const { sealdisk, json } = rig(t);
+  const { keyId } = await json('key', 'create', '--alias', 'bar');
+  for (const name of ['alias/bar', 'local:alias/bar', keyId, `local:${keyId}`]) {
+    t.match(await json('key', 'show', name), { keyId, aliases: ['alias/bar'], state: 'enabled', disks: [] });
+  }
+  t.match(await json('key', 'disable', keyId), { keyId, state: 'disabled' });
+  t.match(await json('key', 'enable', 'local:alias/bar'), { keyId, state: 'enabled' });
+  t.match(await sealdisk('key', 'show', 'alias/bar'), { code: 0, out: new RegExp(`key: +${keyId}\n`) });
+  t.match(await sealdisk('key', 'show', 'bar'), { code: 2, err: /KEY_URI_SYNTAX/ });
+  t.match(await sealdisk('key', 'show', 'alias/none'), { code: 5, err: /KMS_KEY_NOT_FOUND/ });
+});
+
+t.test('lists keys, for people and for scripts', async (t) => {
+  const { sealdisk, json } = rig(t);
+  t.same(await json('key', 'list'), [], 'none before the first');
+  const { keyId } = await json('key', 'create', '--alias', 'alias/bar', '--description', 'for a test');
+  t.match(await json('key', 'list'), [{ keyId, state: 'enabled', description: 'for a test' }]);
+  t.match(await sealdisk('key', 'list'), { out: new RegExp(`^KEY ID .*\n${keyId}  enabled +alias/bar +2`) });
+  t.match(await sealdisk('key', 'create'), { code: 0, out: /^[0-9a-f-]{36}\n$/ }, 'prints the id alone');
+});
+
+t.test('an alias is taken once, and must be one', async (t) => {
+  const { dir, sealdisk, json } = rig(t);
+  await json('key', 'create', '--alias', 'bar');
+  const before = names(dir);
+  t.match(await sealdisk('key', 'create', '--alias', 'bar'), { code: 8, err: /KMS_ALIAS_TAKEN/ });
+  t.match(await sealdisk('key', 'create', '--alias', 'a b'), { code: 2, err: /KMS_ALIAS_SYNTAX/ });
+  t.match(await sealdisk('key', 'create', '--alias', 'acs/mine'), { code: 2, err: /KMS_ALIAS_SYNTAX/ });
+  t.same(names(dir), before);
+});
+
+t.test('the service key is not disabled by hand', async (t) => {
+  const { at, sealdisk, json } = rig(t);
+  await json('create', at('d'), '--size', '1M');
+  const { code, err } = await sealdisk('key', 'disable', 'alias/acs/ecs', '--yes');
+  t.equal(code, 4);
+  t.match(err, /\[KMS_SERVICE_KEY\]\n$/);
+  t.match(await json('key', 'show', 'alias/acs/ecs'), { state: 'enabled', serviceKey: true });
+});
+
+t.test('disabling a key with disks in service lists them and asks', async (t) => {
+  const { at, disk, serve, sealdisk, json } = rig(t);
+  const path = await disk('bar');
+  const server = await serve(path, '--socket', at('s'), '--on-key-loss', 'fail');
+  t.match(await json('key', 'show', 'alias/bar'), { disks: [path] });
+  const asked = await sealdisk('key', 'disable', 'alias/bar');
+  t.match(asked, { code: 2, out: '', err: /NOT_CONFIRMED/ }, 'nobody is there to answer');
+  t.match(asked.err, `in service: ${path} (${server.uri}), on key loss: fail\n`);
+  t.match(await json('key', 'show', 'alias/bar'), { state: 'enabled' }, 'nothing was changed');
+  t.match(await json('key', 'disable', 'alias/bar', '--yes'), { state: 'disabled' });
+  t.match(await server.event('key_lost'), { gate: 'failed', code: 'KMS_KEY_DISABLED' });
+  const said = { gate: 'failed', reason: 'key local:alias/bar is disabled' };
+  t.match(await json('list'), [{ path, keyUri: 'local:alias/bar', serverPid: server.pid, ...said }]);
+  t.match(await json('info', path), { address: server.uri, device: null, onKeyLoss: 'fail', ...said });
+  t.match(await server.stop(), { code: 0 }, 'a failed disk ends as any other');
+  t.same(await json('list'), []);
+  t.match(await json('key', 'disable', 'alias/bar'), { state: 'disabled' }, 'asks nothing without disks');
+});
+
+t.test('on a terminal the question is asked, and only yes is yes', async (t) => {
+  const { at, env, disk, serve, json } = rig(t);
+  const server = await serve(await disk('bar'), '--socket', at('s'));
+  const answer = (word: string) =>
+    // script(1) gives the command a terminal; what it is told stands in the pipe before it asks.
+    run(
+      'sh',
+      ['-c', `echo ${word} | script -qec "${process.execPath} ${MAIN} key disable alias/bar" /dev/null`],
+      env,
+    );
+  t.match(await answer('nay'), { code: 2, out: /Disable alias\/bar\? \[y\/N\]/ });
+  t.match(await json('key', 'show', 'alias/bar'), { state: 'enabled' });
+  t.match(await answer('y'), { code: 0 });
+  t.match(await json('key', 'show', 'alias/bar'), { state: 'disabled' });
+  await server.stop();
+});
+
+t.test('export-data-key asks, writes 64 bytes for its owner alone, and overwrites nothing', async (t) => {
+  const { at, disk, sealdisk, json } = rig(t);
+  const path = await disk('bar');
+  const exporting = ['export-data-key', path, '--out', at('key')];
+  t.match(await sealdisk(...exporting), { code: 2, err: /Whoever holds this file.*\n.*NOT_CONFIRMED/ });
+  t.throws(() => statSync(at('key')), { code: 'ENOENT' });
+  t.match(await sealdisk(...exporting, '--yes'), { code: 0, out: '' });
+  t.equal(statSync(at('key')).size, 64);
+  t.equal(statSync(at('key')).mode & 0o777, 0o600);
+  const test = ['open', '--test-passphrase', '--key-size', '512', '--volume-key-file', at('key'), path];
+  t.match(await run('cryptsetup', test), { code: 0 }, 'and cryptsetup opens with it');
+  writeFileSync(at('mine'), 'mine');
+  t.match(await sealdisk('export-data-key', path, '--out', at('mine'), '--yes'), { code: 8 });
+  t.equal(readFileSync(at('mine'), 'utf8'), 'mine');
+  await json('key', 'disable', 'alias/bar');
+  const refused = await sealdisk('export-data-key', path, '--out', at('other'), '--yes');
+  t.match(refused, { code: 5, err: /KMS_KEY_DISABLED/ });
+  t.throws(() => statSync(at('other')), { code: 'ENOENT' });
+});
