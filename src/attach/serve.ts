@@ -6,8 +6,9 @@
  */
 
 import { realpathSync } from 'node:fs';
-import { type DiskDescription, mendDisk, readDisk } from '../disk/read.js';
-import { ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
+import { mend } from '../disk/mend.js';
+import { type DiskDescription, readDisk } from '../disk/read.js';
+import { KMS_TIMEOUT_MS, ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
 import { engine } from '../engine/engine.js';
 import { fail } from '../errors.js';
 import { openProvider } from '../kms/registry.js';
@@ -24,14 +25,7 @@ import {
 } from '../nbd/constants.js';
 import { type Export, type ListenAddress, startServer, type TransmitArgs } from '../nbd/server.js';
 import { serveControl, statusOf } from './control.js';
-import {
-  type AttachmentState,
-  type AttachRequest,
-  prepareFolder,
-  removeFolder,
-  takeLock,
-  writeState,
-} from './state.js';
+import { type AttachmentState, type AttachRequest, removeFolder, takeLock, writeState } from './state.js';
 
 export interface ServeOptions extends ServedDiskOptions {
   readonly path: string;
@@ -80,12 +74,11 @@ async function endAll(ends: End[]): Promise<void> {
 /** Puts the disk into service, `ends` growing with what is to be undone. The URI of the export. */
 async function start(options: ServeOptions, disk: DiskDescription, log: Log, ends: End[]): Promise<string> {
   const { uuid } = disk.header;
-  prepareFolder(uuid);
-  const unlock = takeLock(uuid);
-  if (!unlock) fail('DISK_IN_USE', { path: options.path });
-  ends.push(unlock, () => removeFolder(uuid));
-  if (!options.readOnly) await mendDisk(disk, log);
+  const lock = takeLock(uuid);
+  if (!lock) fail('DISK_IN_USE', { path: options.path });
+  ends.push(lock.release, () => removeFolder(uuid));
   const provider = await openProvider(disk.token.keyUri, { poolDir: options.poolDir, env: process.env });
+  if (!options.readOnly) await mend(disk, provider, KMS_TIMEOUT_MS, log);
   const served = await ServedDisk.open(disk, provider, options, log);
   ends.push(() => served.close());
   const control = await serveControl(uuid, async (request) => {

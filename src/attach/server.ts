@@ -7,10 +7,11 @@
  */
 
 import type { Server } from 'node:net';
-import { type DiskDescription, readDisk, repairDisk } from '../disk/read.js';
-import { ServedDisk } from '../disk/served-disk.js';
+import { mend } from '../disk/mend.js';
+import { type DiskDescription, readDisk } from '../disk/read.js';
+import { KMS_TIMEOUT_MS, ServedDisk } from '../disk/served-disk.js';
 import { engine, type GateState } from '../engine/engine.js';
-import { fail, isFailure } from '../errors.js';
+import { fail } from '../errors.js';
 import { openProvider } from '../kms/registry.js';
 import type { Log } from '../log.js';
 import { type ControlRequest, serveControl, statusOf } from './control.js';
@@ -46,8 +47,10 @@ export class AttachmentServer {
     log: Log,
     onDetached: () => void,
   ): Promise<{ server: AttachmentServer; state: AttachmentState }> {
-    const disk = await openableDisk(request, log);
+    const disk = await readDisk(request.path);
+    checkIdentity(disk, request);
     const provider = await openProvider(disk.token.keyUri, { poolDir: request.poolDir, env: process.env });
+    if (!request.readOnly) await mend(disk, provider, KMS_TIMEOUT_MS, log);
     let server: AttachmentServer | undefined;
     const served = await ServedDisk.open(
       disk,
@@ -70,9 +73,17 @@ export class AttachmentServer {
     try {
       return { server, state: await server.connect(disk) };
     } catch (error) {
-      await served.close();
+      await server.giveUp(takeover);
       throw error;
     }
+  }
+
+  /** The end of a start that failed: a device that is in use waits for the next server, a new one goes. */
+  private async giveUp(takeover: boolean): Promise<void> {
+    this.#detaching = true;
+    this.#control?.close();
+    if (!takeover && this.#index !== undefined) engine().nbdDisconnect(this.#index);
+    await this.served.close();
   }
 
   /** Gives the kernel a socket: of a new device, or of the one that a dead server left. */
@@ -159,7 +170,12 @@ export class AttachmentServer {
     if (user && !force) fail('ATTACH_DEVICE_BUSY', { device: devicePath(this.#index), why: user });
     this.#detaching = true;
     if (force) await this.served.engineDisk.fail();
-    engine().nbdDisconnect(this.#index);
+    try {
+      engine().nbdDisconnect(this.#index);
+    } catch (error) {
+      this.#detaching = false;
+      throw error;
+    }
     await this.end();
   }
 
@@ -179,18 +195,8 @@ export class AttachmentServer {
   }
 }
 
-/** The disk, if it is still the one that was asked for; a bad header copy is mended on the way. */
-async function openableDisk(request: AttachRequest, log: Log): Promise<DiskDescription> {
-  const disk = await readDisk(request.path);
-  if (disk.header.uuid !== request.uuid) {
-    fail('LUKS2_FIELD', { field: 'uuid', found: disk.header.uuid, expected: request.uuid });
-  }
-  if (disk.repair !== 'none' && !request.readOnly) {
-    const mended = await repairDisk(disk).catch((error) => {
-      if (isFailure(error)) return false;
-      throw error;
-    });
-    log.warn({ event: 'header_repair', copy: disk.repair, mended }, `the ${disk.repair} header copy was bad`);
-  }
-  return disk;
+/** Between the command and the server the file may have become another disk. */
+function checkIdentity(disk: DiskDescription, request: AttachRequest): void {
+  if (disk.header.uuid === request.uuid) return;
+  fail('LUKS2_FIELD', { field: 'uuid', found: disk.header.uuid, expected: request.uuid });
 }

@@ -5,7 +5,6 @@
  */
 
 import { isFailure } from '../errors.js';
-import type { Log } from '../log.js';
 import { readHeader, repairHeader } from '../luks2/copies.js';
 import { checkFits } from '../luks2/fits.js';
 import type { Luks2Header } from '../luks2/header.js';
@@ -64,14 +63,4 @@ export async function repairDisk(disk: DiskDescription): Promise<boolean> {
   } finally {
     await file.close();
   }
-}
-
-/** As repairDisk, for a disk that goes into service: logs what came of it; a failure keeps nobody from serving. */
-export async function mendDisk(disk: DiskDescription, log: Log): Promise<void> {
-  if (disk.repair === 'none') return;
-  const mended = await repairDisk(disk).catch((error) => {
-    if (isFailure(error)) return false;
-    throw error;
-  });
-  log.warn({ event: 'header_repair', copy: disk.repair, mended }, `the ${disk.repair} header copy was bad`);
 }

@@ -127,7 +127,11 @@ export class ServedDisk {
       return;
     }
     clearTimeout(this.#timer);
-    this.#asking = this.#askOnce().finally(() => {
+    const asking = this.#askOnce().catch((error) => {
+      // A mistake of ours must not end a process that holds a disk; the lease has set the next question already.
+      this.log.error({ event: 'lease_failed', err: error }, 'the key lease could not act');
+    });
+    this.#asking = asking.finally(() => {
       this.#asking = undefined;
       if (!this.#askAgain) return;
       this.#askAgain = false;
