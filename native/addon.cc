@@ -148,7 +148,12 @@ class JsThread {
  private:
   static void run(Napi::Env env, Napi::Function, std::nullptr_t*, Call* call) {
     const std::unique_ptr<Call> owned(call);
-    if (env != nullptr) (*owned)(env);
+    if (env == nullptr) return;
+    try {
+      (*owned)(env);
+    } catch (const Napi::Error&) {
+      // The environment is being torn down and runs no JavaScript any more: nobody is left to tell.
+    }
   }
   using Calls = Napi::TypedThreadSafeFunction<std::nullptr_t, Call, run>;
 
@@ -299,13 +304,15 @@ class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
     Napi::Object object = instance.connection.New({});
     object.Set("ended", deferred.Promise());
     Unwrap(object)->connection_ = disk.serve(fd, restBytes, readOnly, [&js = instance.js, deferred](const auto& end) {
-      js.post([deferred, end](Napi::Env env) {
+      js.post([&js, deferred, end](Napi::Env env) {
+        js.settled(env);
         Napi::Object result = Napi::Object::New(env);
         result.Set("reason", nameOf(end.reason));
         result.Set("detail", end.detail);
         deferred.Resolve(result);
       });
     });
+    instance.js.await(env);
     return object;
   }
 
