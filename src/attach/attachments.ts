@@ -13,7 +13,15 @@ import { readDisk } from '../disk/read.js';
 import { engine, type GateState } from '../engine/engine.js';
 import { fail, isFailure, SealdiskError } from '../errors.js';
 import { askControl, type ControlStatus } from './control.js';
-import { devicePath, findDevice, hasNbdDriver, indexOf, isConfigured, userOf } from './kernel-device.js';
+import {
+  devicePath,
+  findDevice,
+  hasNbdDriver,
+  indexOf,
+  isConfigured,
+  ownerOf,
+  userOf,
+} from './kernel-device.js';
 import {
   type AttachmentState,
   type AttachRequest,
@@ -27,6 +35,8 @@ import {
 import type { ServerReport } from './supervisor.js';
 
 const SUPERVISOR = fileURLToPath(new URL('./supervisor-main.js', import.meta.url));
+/** What another program connected a device with need not be one. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const STATUS_TIMEOUT_MS = 2_000;
 const DETACH_TIMEOUT_MS = 60_000;
 /** How long a server that is just being replaced may take to answer a detach. */
@@ -100,27 +110,34 @@ async function aliveState(uuid: string): Promise<AttachmentState | undefined> {
 }
 
 async function isAlive(uuid: string): Promise<boolean> {
-  const unlock = takeLock(uuid);
-  if (!unlock) return true;
-  unlock();
+  const lock = takeLock(uuid);
+  if (!lock) return true;
+  lock.release();
   return (await askControl(uuid, { verb: 'status' }, STATUS_TIMEOUT_MS)) !== undefined;
 }
 
+export interface Detached {
+  readonly uuid: string;
+  readonly device: string;
+}
+
 /** Detaches by device or disk path. Fails with ATTACH_NOT_ATTACHED, or with ATTACH_DEVICE_BUSY unless `force`. */
-export async function detach(target: string, force: boolean): Promise<AttachmentState> {
+export async function detach(target: string, force: boolean): Promise<Detached> {
   if (process.getuid?.() !== 0) fail('ATTACH_NOT_ROOT', { what: 'detach' });
-  const state = await findState(target);
-  if (state.index === null) fail('ATTACH_NOT_ATTACHED', { target });
-  const { uuid } = state.request;
+  const attached = await deviceOf(target);
+  const { uuid } = attached;
   const returnEndsMs = performance.now() + RETURN_TIMEOUT_MS;
   for (;;) {
     const done = await askControl(uuid, { verb: 'detach', force }, DETACH_TIMEOUT_MS);
-    if (done !== undefined) return state;
-    const unlock = takeLock(uuid);
-    if (unlock) {
-      unlock();
-      takeAway(state, force);
-      return state;
+    if (done !== undefined) return attached;
+    const lock = takeLock(uuid);
+    if (lock) {
+      try {
+        takeAway(uuid, force);
+      } finally {
+        lock.release();
+      }
+      return attached;
     }
     if (performance.now() >= returnEndsMs)
       fail('ATTACH_TIMEOUT', { what: 'detach', timeoutMs: RETURN_TIMEOUT_MS });
@@ -129,14 +146,34 @@ export async function detach(target: string, force: boolean): Promise<Attachment
 }
 
 /** Nobody serves the device any more: disconnect it from here. */
-function takeAway(state: AttachmentState, force: boolean): void {
-  const index = findDevice(state.request.uuid);
+function takeAway(uuid: string, force: boolean): void {
+  const index = findDevice(uuid);
   if (index !== undefined) {
     const user = userOf(index);
     if (user && !force) fail('ATTACH_DEVICE_BUSY', { device: devicePath(index), why: user });
     engine().nbdDisconnect(index);
   }
-  removeFolder(state.request.uuid);
+  removeFolder(uuid);
+}
+
+/** The device that is meant, recorded or left by an attach that was killed before it could record it. */
+async function deviceOf(target: string): Promise<Detached> {
+  const state = await findState(target).catch((error) => {
+    if (isFailure(error, 'ATTACH_NOT_ATTACHED')) return undefined;
+    throw error;
+  });
+  if (state?.device) return { uuid: state.request.uuid, device: state.device };
+  const uuid = state || !existsSync(target) ? undefined : await uuidOf(target);
+  const index = uuid === undefined ? undefined : findDevice(uuid);
+  if (uuid === undefined || index === undefined) fail('ATTACH_NOT_ATTACHED', { target });
+  return { uuid, device: devicePath(index) };
+}
+
+/** The UUID that a device was connected for, or that a disk has. */
+async function uuidOf(target: string): Promise<string | undefined> {
+  const index = indexOf(target);
+  if (index !== undefined) return UUID.exec(ownerOf(index) ?? '')?.[0];
+  return (await readDisk(target)).header.uuid;
 }
 
 async function findState(target: string): Promise<AttachmentState> {

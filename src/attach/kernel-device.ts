@@ -36,12 +36,15 @@ function attribute(index: number, name: string): string | undefined {
 
 export const isConfigured = (index: number) => existsSync(sysfs(index, 'pid'));
 
+/** The identifier that the device was connected with: of a device of ours, the disk's UUID. */
+export const ownerOf = (index: number) => (isConfigured(index) ? attribute(index, 'backend') : undefined);
+
 /** The device that was connected for the disk `uuid` and is still configured, its server alive or not. */
 export function findDevice(uuid: string): number | undefined {
   if (!existsSync('/sys/block')) return undefined;
   for (const name of readdirSync('/sys/block')) {
     const index = indexOf(`/dev/${name}`);
-    if (index !== undefined && attribute(index, 'backend') === uuid && isConfigured(index)) return index;
+    if (index !== undefined && ownerOf(index) === uuid) return index;
   }
   return undefined;
 }

@@ -4,12 +4,22 @@
  *   state.json     what `list` and `info` show, and what a new server needs to take the device over
  *   control.sock   where the server answers (control.ts)
  *   log            the server's and the supervisor's JSON lines
- *   lock           flock, held by the supervisor (or by sealdisk serve) as long as the disk is in service
+ *   lock           flock, held by the supervisor and its servers (or by sealdisk serve) until the last of them ends
  *
  * SEALDISK_RUN names another folder; without root it is $XDG_RUNTIME_DIR/sealdisk. Writes are atomic; nothing here is secret.
  */
 
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -105,18 +115,28 @@ export function removeFolder(uuid: string): void {
   rmSync(folderOf(uuid), { recursive: true, force: true });
 }
 
-/**
- * Takes the attachment's lock for this process, until it ends or the result is called; undefined when another process
- * has it.
- */
-export function takeLock(uuid: string): (() => void) | undefined {
-  const fd = openSync(lockPath(uuid), 'w', 0o600);
-  try {
-    flockSync(fd, 'exnb');
-  } catch (error) {
+export interface Lock {
+  /** A process that inherits it holds the lock, too. */
+  readonly fd: number;
+  release(): void;
+}
+
+/** Makes the attachment's folder and takes its lock, until this process ends or releases it; undefined when it is held. */
+export function takeLock(uuid: string): Lock | undefined {
+  for (;;) {
+    prepareFolder(uuid);
+    const fd = openSync(lockPath(uuid), 'w', 0o600);
+    try {
+      flockSync(fd, 'exnb');
+    } catch (error) {
+      closeSync(fd);
+      if (errnoOf(error) === 'EAGAIN' || errnoOf(error) === 'EWOULDBLOCK') return undefined;
+      throw error;
+    }
+    // An attachment that ended meanwhile took its folder away: what is locked then is no longer what others will lock.
+    if (fstatSync(fd).ino === statSync(lockPath(uuid), { throwIfNoEntry: false })?.ino) {
+      return { fd, release: () => closeSync(fd) };
+    }
     closeSync(fd);
-    if (errnoOf(error) === 'EAGAIN' || errnoOf(error) === 'EWOULDBLOCK') return undefined;
-    throw error;
   }
-  return () => closeSync(fd);
 }

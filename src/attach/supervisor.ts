@@ -20,8 +20,8 @@ import { findDevice } from './kernel-device.js';
 import {
   type AttachmentState,
   type AttachRequest,
+  type Lock,
   logPath,
-  prepareFolder,
   removeFolder,
   takeLock,
 } from './state.js';
@@ -43,25 +43,37 @@ export async function supervise(
   log: Log,
   report: (outcome: ServerReport) => void,
 ): Promise<void> {
-  prepareFolder(request.uuid);
-  const unlock = takeLock(request.uuid);
-  if (!unlock) {
+  const lock = takeLock(request.uuid);
+  if (!lock) {
     const error = new SealdiskError('ATTACH_ALREADY', { path: request.path, device: 'another device' });
     return report({ kind: 'failed', error: error.toJSON() as never });
   }
   engine().setIoFlusher();
   const left = findDevice(request.uuid) !== undefined;
-  const first = await new ServerProcess(request).run(left ? 'takeover' : 'first', report);
-  if (first.ready && !first.detached) await replace(request, log, first);
-  if (!first.ready && !left) removeFolder(request.uuid);
-  unlock();
+  const newServer = () => new ServerProcess(request, lock);
+  const first = await newServer().run(left ? 'takeover' : 'first', report, newServer);
+  if (first.ready && !first.detached) await replace(request, log, first, newServer);
+  if (!first.ready && !left) removeRemains(request.uuid);
+  lock.release();
 }
 
-async function replace(request: AttachRequest, log: Log, first: Run): Promise<void> {
+/** What a server that never came to serve has left: perhaps a device, that nobody has used yet. */
+function removeRemains(uuid: string): void {
+  const index = findDevice(uuid);
+  if (index !== undefined) engine().nbdDisconnect(index);
+  removeFolder(uuid);
+}
+
+async function replace(
+  request: AttachRequest,
+  log: Log,
+  first: Run,
+  newServer: () => ServerProcess,
+): Promise<void> {
   let last = first;
   for (let pauseMs = FIRST_PAUSE_MS; !last.detached; ) {
     log.error({ event: 'server_died', how: last.how, uuid: request.uuid }, `the server ended (${last.how})`);
-    last = await (last.standby ?? new ServerProcess(request)).run('takeover', () => {});
+    last = await (last.standby ?? newServer()).run('takeover', () => {}, newServer);
     pauseMs = last.ready ? FIRST_PAUSE_MS : Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
     if (!last.ready) await delay(pauseMs);
   }
@@ -80,8 +92,14 @@ class ServerProcess {
   readonly #child: ChildProcess;
   readonly #ended: Promise<{ how: string; code: number | null }>;
 
-  constructor(private readonly request: AttachRequest) {
-    this.#child = fork(SERVER, [JSON.stringify(request)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  /** The server inherits the lock, so that nobody takes its disk for free when the supervisor has died. */
+  constructor(
+    private readonly request: AttachRequest,
+    lock: Lock,
+  ) {
+    this.#child = fork(SERVER, [JSON.stringify(request)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', lock.fd],
+    });
     this.#ended = new Promise((resolve) => {
       this.#child.on('error', (error) => resolve({ how: catalogued(error).message, code: null }));
       this.#child.once('exit', (code, signal) => resolve({ how: signal ?? `exit code ${code}`, code }));
@@ -93,13 +111,17 @@ class ServerProcess {
     this.#child.kill('SIGKILL');
   }
 
-  /** Serves until the process ends; `report` hears once whether it came to serve. */
-  async run(start: ServerStart, report: (outcome: ServerReport) => void): Promise<Run> {
+  /** Serves until the process ends; `report` hears once whether it came to serve, and then `newServer` stands by. */
+  async run(
+    start: ServerStart,
+    report: (outcome: ServerReport) => void,
+    newServer: () => ServerProcess,
+  ): Promise<Run> {
     let outcome: ServerReport | undefined;
     let standby: ServerProcess | undefined;
     this.#child.once('message', (message: ServerReport) => {
       outcome = message;
-      if (outcome.kind === 'ready') standby = new ServerProcess(this.request);
+      if (outcome.kind === 'ready') standby = newServer();
       report(outcome);
     });
     if (this.#child.connected) this.#child.send(start);

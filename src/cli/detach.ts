@@ -13,9 +13,9 @@ export function register(program: Command): void {
     .option('--force', 'even while it is mounted or open: parked I/O fails');
   common(command, 'sealdisk detach /dev/nbd0').action(
     action(async (target: string, options: CommonOptions & { force?: boolean }) => {
-      const state = await detach(target, options.force ?? false);
-      if (options.json) printJson({ detached: state.device, uuid: state.request.uuid });
-      else printLine(`${state.device} detached`);
+      const { device, uuid } = await detach(target, options.force ?? false);
+      if (options.json) printJson({ detached: device, uuid });
+      else printLine(`${device} detached`);
     }),
   );
 }
