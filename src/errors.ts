@@ -3,7 +3,8 @@
  *
  * Every failure that a user, a peer or a script can meet has a code here, with what it says, what the operator does
  * about it, the exit code of the command that met it and, where an NBD client can meet it, the errno on the wire.
- * It is a leaf: every room may import it, it imports none. docs/errors.md is tested against it.
+ * It is a leaf: every room may import it, it imports none. docs/errors.md is tested against it. It is long because it is
+ * one table.
  */
 
 /** What class of thing went wrong; it decides the exit code and, for keys, the policy (see src/disk/key-lease.ts). */
