@@ -213,13 +213,17 @@ export async function kill(pid: number): Promise<void> {
   await until(`process ${pid} to be gone`, () => !isAlive(pid));
 }
 
-/** What attachments have left on this machine: processes, devices, folders. */
-export function remains(): string[] {
+/** What attachments have left on this machine: processes, devices, folders. What another test file left does not count. */
+export const remains = (): string[] => traces().filter((one) => !foreign.includes(one));
+
+function traces(): string[] {
   const devices = readdirSync('/sys/block').filter((name) => existsSync(`/sys/block/${name}/pid`));
   const folders = existsSync(RUN_DIR) ? readdirSync(RUN_DIR) : [];
   const left = processes(/(server|supervisor)-main\.js/).map((one) => `${one.pid} ${one.command}`);
   return [...devices, ...folders, ...left];
 }
+
+const foreign = traces();
 
 /** Waits until nothing of any attachment is left; what is still there makes the test fail. */
 export async function nothingRemains(t: Test): Promise<void> {

@@ -1,0 +1,136 @@
+/** attach, list, info and detach as a user meets them, on a real kernel. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import t from 'tap';
+import { firstWrong, Writer } from './records.js';
+import {
+  gateIs,
+  kms,
+  mount,
+  mountNew,
+  newDisk,
+  nothingRemains,
+  remains,
+  run,
+  sealdisk,
+  sha256,
+  umount,
+  until,
+} from './rig.js';
+
+const disk = await newDisk();
+const other = await newDisk();
+let checksum = '';
+
+await t.test('attach prints the device as its last line, and takes the one that is asked for', async (t) => {
+  const { code, out } = sealdisk('attach', disk.path, '--device', '/dev/nbd3', '--key-check-interval', '1s');
+  t.equal(code, 0);
+  t.equal(out.trimEnd().split('\n').at(-1), '/dev/nbd3');
+  t.equal(run('blockdev', '--getsize64', '/dev/nbd3').trim(), `${disk.sizeBytes}`);
+});
+
+await t.test('list and info tell of the attachment, by disk and by device', async (t) => {
+  const wanted = {
+    uuid: disk.uuid,
+    path: disk.path,
+    device: '/dev/nbd3',
+    serverPid: Number,
+    keyUri: disk.key,
+    gate: 'live',
+  };
+  t.match(JSON.parse(sealdisk('list', '--json').out), [wanted]);
+  t.match(JSON.parse(sealdisk('info', disk.path, '--json').out), wanted);
+  t.match(JSON.parse(sealdisk('info', '/dev/nbd3', '--json').out), wanted);
+});
+
+await t.test('a second attach of the disk is refused, and so is a device that is taken', async (t) => {
+  t.match(sealdisk('attach', disk.path), { code: 8, err: /already attached as \/dev\/nbd3/ });
+  t.match(sealdisk('attach', other.path, '--device', '/dev/nbd3'), { code: 8, err: /\/dev\/nbd3 is in use/ });
+});
+
+await t.test('detach refuses while the device is mounted, names where, and while it is open', async (t) => {
+  const dir = mountNew('/dev/nbd3');
+  run('dd', 'if=/dev/urandom', `of=${dir}/data`, 'bs=1M', 'count=8', 'conv=fsync', 'status=none');
+  checksum = sha256(`${dir}/data`);
+  const refused = sealdisk('detach', '/dev/nbd3');
+  t.match(refused, { code: 8 });
+  t.ok(refused.err.includes(`mounted on ${dir}`), refused.err);
+  umount(dir);
+  const fd = openSync('/dev/nbd3', 'r');
+  try {
+    t.match(sealdisk('detach', disk.path), { code: 8, err: new RegExp(`open.*${process.pid}`) });
+  } finally {
+    closeSync(fd);
+  }
+  t.match(sealdisk('detach', disk.path), { code: 0, out: /\/dev\/nbd3/ });
+  await nothingRemains(t);
+});
+
+await t.test('what is not attached cannot be detached: exit code 3', async (t) => {
+  t.match(sealdisk('detach', disk.path), { code: 3, err: /is not attached/ });
+  t.match(sealdisk('detach', '/dev/nbd3'), { code: 3, err: /is not attached/ });
+});
+
+await t.test('--read-only mounts, refuses writes and leaves every byte of the file as it was', async (t) => {
+  const before = sha256(disk.path);
+  const device = sealdisk('attach', disk.path, '--read-only').out.trimEnd();
+  t.match(run('lsblk', '-dno', 'RO', device).trim(), '1');
+  const dir = mount(device, '-o', 'ro');
+  t.equal(sha256(`${dir}/data`), checksum);
+  umount(dir);
+  t.throws(() => run('dd', 'if=/dev/zero', `of=${device}`, 'count=1', 'oflag=direct'));
+  t.equal(sealdisk('detach', device).code, 0);
+  t.equal(sha256(disk.path), before);
+});
+
+await t.test('nbd-client attaches the same disk from sealdisk serve', async (t) => {
+  const socket = '/run/serve.sock';
+  const server = spawn(process.execPath, ['dist/cli/main.js', 'serve', disk.path, '--socket', socket], {
+    stdio: 'ignore',
+  });
+  await until('the socket', () => existsSync(socket));
+  run('nbd-client', '-unix', socket, '/dev/nbd7');
+  const dir = mount('/dev/nbd7', '-o', 'ro');
+  t.equal(sha256(`${dir}/data`), checksum);
+  umount(dir);
+  run('nbd-client', '-d', '/dev/nbd7');
+  server.kill('SIGTERM');
+  t.same(await once(server, 'exit'), [0, null]);
+  await nothingRemains(t);
+});
+
+await t.test(
+  'detach --force fails what hangs, and the disk attaches again with what was on it',
+  async (t) => {
+    const device = sealdisk('attach', disk.path, '--key-check-interval', '500ms').out.trimEnd();
+    const dir = mount(device);
+    const writer = new Writer(t, `${dir}/records`);
+    await writer.advance(5);
+    await kms.disableKey(disk.key);
+    await gateIs(disk, 'hung');
+    await writer.waits();
+    t.equal(sealdisk('detach', device, '--force').code, 0);
+    t.equal(await writer.ended(), 1);
+    umount(dir);
+    await nothingRemains(t);
+
+    await kms.enableKey(disk.key);
+    const again = sealdisk('attach', disk.path);
+    t.equal(again.code, 0);
+    t.equal(sha256(`${mount(device)}/data`), checksum);
+    t.equal(firstWrong(`${dir}/records`, writer.acknowledged), 0, 'every acknowledged record is there');
+    umount(dir);
+    t.equal(sealdisk('detach', disk.path).code, 0);
+  },
+);
+
+await t.test('a disabled key refuses attach with its name and state, and leaves nothing', async (t) => {
+  await kms.disableKey(other.key);
+  const refused = sealdisk('attach', other.path);
+  t.equal(refused.code, 5);
+  t.match(refused.err, new RegExp(`^sealdisk: key ${other.key} is disabled; .*\\n$`), 'one line');
+  t.equal(refused.out, '');
+  t.same(remains(), []);
+});
