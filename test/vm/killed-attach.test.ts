@@ -9,17 +9,7 @@ import { attach, detach } from '#sealdisk/attach/attachments.js';
 import { findDevice } from '#sealdisk/attach/kernel-device.js';
 import { controlPath, logPath, readState } from '#sealdisk/attach/state.js';
 import { isFailure } from '#sealdisk/errors.js';
-import {
-  fsck,
-  kill,
-  mountNew,
-  newDisk,
-  nothingRemains,
-  processesOf,
-  requestFor,
-  umount,
-  until,
-} from './rig.js';
+import { kill, newDisk, nothingRemains, processesOf, requestFor, run, until } from './rig.js';
 
 const disk = await newDisk();
 const folder = dirname(logPath(disk.uuid));
@@ -55,8 +45,7 @@ async function secondTry(): Promise<string> {
 
 async function cleansUp(): Promise<void> {
   const device = await secondTry();
-  umount(mountNew(device));
-  fsck(device);
+  run('dd', `if=${device}`, 'of=/dev/null', 'iflag=direct', 'bs=4096', 'count=1', 'status=none');
   await detach(device, false);
 }
 
