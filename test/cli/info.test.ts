@@ -27,7 +27,7 @@ t.test('a bad copy of the header is told of, and serve mends it', async (t) => {
     await reading.stop();
     t.match(await json('info', path), { headerCopies: `${copy} is bad` }, 'not by a read-only one');
     const server = await serve(path, '--socket', at('s'));
-    t.match(await server.event('header_repair'), { copy, mended: true });
+    t.match(await server.event('header_copy_bad'), { copy, mended: true });
     await server.stop();
     t.match(await json('info', path), { headerCopies: 'good' });
   }

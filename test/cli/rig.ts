@@ -7,11 +7,14 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
+import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
 
 export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 export const DEADLINE_MS = 60_000;
@@ -39,6 +42,10 @@ export interface Rig {
   /** As `sealdisk`, and must succeed: its output parsed. */
   // biome-ignore lint/suspicious/noExplicitAny: what a command prints is what the test is about.
   json(...args: string[]): Promise<any>;
+  /** What the only server of this rig says of itself on its control socket; as `list` asks, without a process. */
+  // biome-ignore lint/suspicious/noExplicitAny: what a server says is what the test is about.
+  status(): Promise<any>;
+  readonly kms: LocalKms;
   /** A disk under a key of its own; returns its path. */
   disk(name: string, ...options: string[]): Promise<string>;
   serve(disk: string, ...options: string[]): Promise<Serving>;
@@ -78,6 +85,8 @@ export function rig(t: Test, over: NodeJS.ProcessEnv = {}): Rig {
     at,
     sealdisk,
     json,
+    status: () => statusOf(at('run')),
+    kms: LocalKms.open(at('pool/kms')),
     disk: async (name, ...options) => {
       await json('key', 'create', '--alias', name);
       await json('create', at(name), '--size', '16M', '--key', `alias/${name}`, ...options);
@@ -92,6 +101,13 @@ export function rig(t: Test, over: NodeJS.ProcessEnv = {}): Rig {
       return servingOf(child);
     },
   };
+}
+
+async function statusOf(runDir: string): Promise<unknown> {
+  const [uuid] = readdirSync(runDir);
+  const socket = connect(join(runDir, uuid ?? '', 'control.sock'));
+  socket.write('{"verb":"status"}\n');
+  return JSON.parse(await text(socket)).ok;
 }
 
 async function killed(child: ChildProcess): Promise<void> {
