@@ -58,7 +58,7 @@ for (const sectorSize of [512, 4096] as const) {
     await t.test('a recovery passphrase that luksAddKey adds opens it', async (t) => {
       const passphrase = join(poolDir, 'passphrase');
       writeFileSync(passphrase, 'correct horse battery staple');
-      const volumeKey = ['--volume-key-file', keyFile];
+      const volumeKey = ['--key-size', '512', '--volume-key-file', keyFile];
       run('cryptsetup', 'luksAddKey', '-q', ...PBKDF, ...volumeKey, disk.path, passphrase);
       run('cryptsetup', 'open', '--key-file', passphrase, disk.path, NAME);
       t.teardown(() => run('cryptsetup', 'close', NAME));
