@@ -46,17 +46,20 @@ Hash hkdfSha256(std::span<const uint8_t> key, std::span<const uint8_t> info) {
 }  // namespace
 
 DataKey DataKey::take(std::span<uint8_t> source) {
+  struct Overwriting {  // whatever happens: a source that is refused may hold a key all the same
+    std::span<uint8_t> source;
+    ~Overwriting() {
+      if (!source.empty()) sealdisk::wipe(source.data(), source.size());
+      clearResidue();
+    }
+  } const overwriting{source};
   if (source.size() != kDataKeyBytes) throw std::invalid_argument("a data key has 64 bytes");
   constexpr size_t kHalfBytes = kDataKeyBytes / 2;
+  if (CRYPTO_memcmp(source.data(), source.data() + kHalfBytes, kHalfBytes) == 0)
+    throw std::invalid_argument("the two halves of a data key must differ");
   DataKey key;
-  const bool halvesEqual = CRYPTO_memcmp(source.data(), source.data() + kHalfBytes, kHalfBytes) == 0;
-  if (!halvesEqual) {
-    key.memory_ = SecureMemory(kDataKeyBytes);
-    memcpy(key.memory_.data(), source.data(), kDataKeyBytes);
-  }
-  sealdisk::wipe(source.data(), source.size());
-  clearResidue();
-  if (halvesEqual) throw std::invalid_argument("the two halves of a data key must differ");
+  key.memory_ = SecureMemory(kDataKeyBytes);
+  memcpy(key.memory_.data(), source.data(), kDataKeyBytes);
   return key;
 }
 

@@ -14,8 +14,9 @@ constexpr size_t kDataKeyBytes = 64;
 
 class DataKey {
  public:
-  // Copies 64 bytes into secure memory and overwrites `source`. Throws std::invalid_argument for another length or for
-  // two equal halves (IEEE 1619 forbids them), std::system_error as SecureMemory does.
+  // Copies 64 bytes into secure memory and overwrites `source`, also when it throws:
+  // std::invalid_argument for another length or for two equal halves (IEEE 1619 forbids them), std::system_error as
+  // SecureMemory does.
   static DataKey take(std::span<uint8_t> source);
 
   // PBKDF2-HMAC-SHA-256 of the key (the digest of a LUKS2 header).

@@ -42,10 +42,11 @@ TEST("takes 64 bytes and overwrites where they came from") {
   CHECK(std::ranges::equal(key.bytes(), secretBytes()));
 }
 
-TEST("refuses a key of 0, 32, 63 and 65 bytes") {
+TEST("refuses a key of 0, 32, 63 and 65 bytes, and overwrites it too") {
   for (const size_t bytes : {0, 32, 63, 65}) {
     Bytes secret = randomBytes(bytes);
     CHECK_THROWS(std::invalid_argument, DataKey::take(secret));
+    CHECK(allZero(secret));
   }
 }
 
