@@ -20,7 +20,8 @@ import {
   until,
 } from './rig.js';
 
-const disk = await newDisk();
+// Small, for it is read whole to see that nothing was written.
+const disk = await newDisk(4096, 24n * 1024n * 1024n);
 const other = await newDisk();
 let checksum = '';
 
@@ -52,7 +53,7 @@ await t.test('a second attach of the disk is refused, and so is a device that is
 
 await t.test('detach refuses while the device is mounted, names where, and while it is open', async (t) => {
   const dir = mountNew('/dev/nbd3');
-  run('dd', 'if=/dev/urandom', `of=${dir}/data`, 'bs=1M', 'count=8', 'conv=fsync', 'status=none');
+  run('dd', 'if=/dev/urandom', `of=${dir}/data`, 'bs=1M', 'count=2', 'conv=fsync', 'status=none');
   checksum = sha256(`${dir}/data`);
   const refused = sealdisk('detach', '/dev/nbd3');
   t.match(refused, { code: 8 });
