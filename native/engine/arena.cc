@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "engine/limits.h"
+#include "engine/process.h"
 
 namespace sealdisk {
 
@@ -24,8 +25,7 @@ Arena::Arena(size_t bytes, size_t hotBytes) : pages_(pagesOf(bytes)), used_((pag
   if (mapping == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap of the payload arena");
   base_ = static_cast<uint8_t*>(mapping);
   madvise(base_, pages_ * kPageBytes, MADV_DONTDUMP);
-  // Best effort: an unprivileged server has little RLIMIT_MEMLOCK, and keys come first.
-  mlock2(base_, pages_ * kPageBytes, MLOCK_ONFAULT);
+  lockPages(base_, pages_ * kPageBytes);  // where the limit forbids it the server works all the same
   madvise(base_, hotBytes, MADV_POPULATE_WRITE);
 }
 

@@ -1,7 +1,7 @@
 // The payload memory of one connection: one mapping, page-aligned, handed out in runs of pages.
 //
 // It is the connection's byte budget: a request that finds no run waits, so a client that never reads its replies holds
-// this much and no more. Locked as far as RLIMIT_MEMLOCK allows, left out of core files, its hot part touched
+// this much and no more. Locked where the process may, left out of core files, its hot part touched
 // beforehand. Pages go out lowest first, so that the cold part stays untouched under ordinary load.
 //
 // Owner: the connection's thread.

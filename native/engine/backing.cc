@@ -1,5 +1,7 @@
 #include "engine/backing.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +27,22 @@ bool IoOp::advance(int64_t result) noexcept {
   bytes -= static_cast<size_t>(result);
   error = 0;
   return bytes == 0;
+}
+
+int64_t IoOp::call(int fileFd) const noexcept {
+  ssize_t result = -1;
+  switch (kind) {
+    case Kind::read:
+      result = pread(fileFd, data, bytes, static_cast<off_t>(offset));
+      break;
+    case Kind::write:
+      result = pwrite(fileFd, data, bytes, static_cast<off_t>(offset));
+      break;
+    case Kind::sync:
+      result = fdatasync(fileFd);
+      break;
+  }
+  return result < 0 ? -errno : result;
 }
 
 BackingKind backingFromEnvironment() noexcept {

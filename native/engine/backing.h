@@ -18,7 +18,7 @@ class Wake;
 
 // Lies in its owner and stays there until it has ended.
 struct IoOp {
-  enum class Kind : uint8_t { read, write, writeDurable, sync };
+  enum class Kind : uint8_t { read, write, sync };
 
   Kind kind = Kind::read;
   uint8_t* data = nullptr;
@@ -31,6 +31,8 @@ struct IoOp {
   // Takes in the result of one system call, as the kernel's interfaces give it (bytes, or -errno). True when the
   // operation has ended; else it is to be issued again, for the rest.
   bool advance(int64_t result) noexcept;
+  // One system call of it on this thread; its result as advance() takes it.
+  int64_t call(int fileFd) const noexcept;
 };
 
 // What there is to do after a wait. Socket events are poll(2)'s.
@@ -43,7 +45,7 @@ class Backing {
  public:
   virtual ~Backing() = default;
 
-  // May be put off until wait().
+  // May be put off until wait(), and may have ended at once.
   virtual void submit(IoOp* op) noexcept = 0;
 
   // The next ended operation, or null. Never blocks.

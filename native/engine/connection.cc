@@ -4,9 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -31,17 +29,18 @@ int duplicate(int fd) {
 
 Connection::Connection(Disk& disk, int socketFd, std::span<const uint8_t> rest, bool readOnly, Ended ended)
     : disk_(disk),
-      socketFd_(duplicate(socketFd)),
-      store_(mailbox_),
+      socket_(duplicate(socketFd)),
       negotiated_{disk.geometry().sizeBytes, readOnly || disk.readOnly()},
       rest_(rest.begin(), rest.end()),
       ended_(std::move(ended)) {
   disk_.counters().connections.fetch_add(1);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const SignalsBlocked untilStarted;
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (...) {
+    disk_.counters().connections.fetch_sub(1);
+    throw;
+  }
 }
 
 Connection::~Connection() {
@@ -54,8 +53,8 @@ void Connection::join() {
 }
 
 std::unique_ptr<Backing> Connection::makeBacking() {
-  if (Pool* pool = disk_.pool()) return makePoolBacking(*pool, disk_.fd(), socketFd_, mailbox_.wake());
-  return makeRing(disk_.fd(), socketFd_, mailbox_.wake());
+  if (Pool* pool = disk_.pool()) return makePoolBacking(*pool, disk_.fd(), socket_.get(), mailbox_.wake());
+  return makeRing(disk_.fd(), socket_.get(), mailbox_.wake());
 }
 
 void Connection::run() noexcept {
@@ -63,35 +62,44 @@ void Connection::run() noexcept {
   try {
     backing_ = makeBacking();
     if (!backing_) throw std::runtime_error("the kernel refuses another io_uring");
+    store_.emplace(mailbox_);
     executor_.emplace(disk_, *backing_, replies_);
-    receiver_.emplace(socketFd_, negotiated_, store_, *executor_, rest_);
+    receiver_.emplace(socket_.get(), negotiated_, *store_, *executor_, rest_);
     rest_ = {};
     loop();
   } catch (const std::exception& error) {  // before the loop, which does not throw
     end_ = {ConnectionEnd::Reason::error, error.what()};
   }
-  backing_.reset();
-  ::close(socketFd_);
+  release();
   disk_.counters().connections.fetch_sub(1);
   finished_.store(true);
   ended_(end_);
 }
 
+// Who still holds this object (JavaScript's handle, the disk's list) holds no payload and no memory of it.
+void Connection::release() noexcept {
+  backing_.reset();
+  receiver_.reset();
+  executor_.reset();
+  store_.reset();
+  socket_.close();
+}
+
 void Connection::loop() noexcept {
   judge(receiver_->parse());
   for (;;) {
+    while (IoOp* op = backing_->ended()) executor_->ioEnded(static_cast<Job*>(op->owner));
     sendReplies();
     if (over()) return;
     const Ready ready = backing_->wait(wantedEvents(), !inputWaits_);
     if (ready.woken) takeMail();
-    while (IoOp* op = backing_->ended()) executor_->ioEnded(static_cast<Job*>(op->owner));
     takeInput(ready.socketEvents);
   }
 }
 
 void Connection::takeMail() noexcept {
   if (mailbox_.takeGateChanged()) executor_->gateChanged();
-  while (Job* job = mailbox_.takeGranted()) executor_->claimGranted(job);
+  while (Job* job = mailbox_.takeGoingOn()) executor_->goOn(job);
   if (mailbox_.closing()) end(ConnectionEnd::Reason::closed, "closed here", false);
 }
 
@@ -129,12 +137,12 @@ void Connection::judge(Receiver::Verdict verdict) noexcept {
 void Connection::sendReplies() noexcept {
   if (replies_.empty()) return;
   JobList done;
-  if (broken_ || replies_.send(socketFd_, done) != 0) {
+  if (broken_ || replies_.send(socket_.get(), done) != 0) {
     broken_ = true;  // the end of file follows, or is here
     replies_.drop(done);
   }
   if (done.empty()) return;
-  store_.giveAll(done);
+  store_->giveAll(done);
   if (stalled_ && !ending_) judge(receiver_->parse());
 }
 
@@ -148,7 +156,7 @@ void Connection::end(ConnectionEnd::Reason reason, std::string detail, bool pati
   }
   patient_ = patient_ && patient;
   JobList parked = executor_->abandonParked();
-  store_.giveAll(parked);
+  store_->giveAll(parked);
 }
 
 bool Connection::over() const noexcept {

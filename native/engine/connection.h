@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/executor.h"
+#include "engine/fd.h"
 #include "engine/mailbox.h"
 #include "engine/receiver.h"
 #include "engine/reply.h"
@@ -50,6 +51,7 @@ class Connection {
   void run() noexcept;
   std::unique_ptr<Backing> makeBacking();
   void loop() noexcept;
+  void release() noexcept;
   void takeMail() noexcept;
   void takeInput(short events) noexcept;
   void judge(Receiver::Verdict verdict) noexcept;
@@ -59,9 +61,9 @@ class Connection {
   short wantedEvents() const noexcept;
 
   Disk& disk_;
-  const int socketFd_;
+  Fd socket_;
   Mailbox mailbox_;
-  JobStore store_;
+  std::optional<JobStore> store_;
   ReplyQueue replies_;
   std::unique_ptr<Backing> backing_;
   std::optional<Executor> executor_;

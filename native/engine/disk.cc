@@ -115,7 +115,7 @@ int Disk::close() noexcept {
   }
   for (const auto& connection : connections) connection->close();
   for (const auto& connection : connections) connection->join();
-  int error = durability_.lost();
+  int error = syncs_.lost();
   if (!readOnly_ && fdatasync(fd_) != 0 && !error) error = errno;
   gate_.shut(Gate::State::failed, [] {});  // no pass is out: the key goes now
   pool_.reset();

@@ -5,7 +5,7 @@
 // second attachment fail. A Disk starts hung, without a key.
 //
 // Threads: open(), goLive(), shut(), serve() and close() belong to one control thread (Node's). Connection threads use
-// fd(), geometry(), gate(), ranges(), stats() and durability(), which are safe for all. Lock order: closeMutex_,
+// fd(), geometry(), gate(), ranges(), counters() and syncs(), which are safe for all. Lock order: closeMutex_,
 // connectionsMutex_. The latter is only held around the list of connections.
 #pragma once
 
@@ -19,6 +19,7 @@
 
 #include "engine/gate.h"
 #include "engine/range_lock.h"
+#include "engine/sync_group.h"
 
 namespace sealdisk {
 
@@ -52,21 +53,6 @@ struct DiskCounters {
   std::atomic<uint64_t> parked{0}, inFlight{0}, connections{0};
 };
 
-// What is known about the file's stable storage. Linux reports a failed writeback once and then calls the pages clean:
-// a later fdatasync would succeed though data is lost. So the first failure stands until the disk is opened again.
-class Durability {
- public:
-  // The errno that every flush has to report from now on, or 0.
-  int lost() const noexcept { return lost_.load(std::memory_order_acquire); }
-  void lose(int error) noexcept {
-    int none = 0;
-    lost_.compare_exchange_strong(none, error, std::memory_order_acq_rel);
-  }
-
- private:
-  std::atomic<int> lost_{0};
-};
-
 class Disk {
  public:
   // Throws std::system_error: EWOULDBLOCK when somebody else holds the file, else the errno of what failed.
@@ -94,7 +80,7 @@ class Disk {
   Gate& gate() noexcept { return gate_; }
   RangeLock& ranges() noexcept { return ranges_; }
   DiskCounters& counters() noexcept { return counters_; }
-  Durability& durability() noexcept { return durability_; }
+  SyncGroup& syncs() noexcept { return syncs_; }
   // Null when the disk's I/O goes through io_uring.
   Pool* pool() noexcept { return pool_.get(); }
 
@@ -106,12 +92,11 @@ class Disk {
   int fd_ = -1;
   Geometry geometry_;
   bool readOnly_ = false;
-  bool direct_ = false;
   std::unique_ptr<Pool> pool_;
   Gate gate_;
   RangeLock ranges_;
   DiskCounters counters_;
-  Durability durability_;
+  SyncGroup syncs_;
   std::mutex closeMutex_;  // held through close(): the second caller waits for the first
   std::mutex connectionsMutex_;
   std::vector<std::shared_ptr<Connection>> connections_;

@@ -14,8 +14,6 @@ namespace {
 
 constexpr uint64_t down(uint64_t value, uint64_t unit) noexcept { return value / unit * unit; }
 constexpr uint64_t up(uint64_t value, uint64_t unit) noexcept { return down(value + unit - 1, unit); }
-// A place beyond every disk, which a sync claims.
-constexpr uint64_t kSyncClaim = UINT64_MAX - 1;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace
@@ -81,31 +79,27 @@ void Executor::run(Job* job) noexcept {
   const Request& request = job->request;
   // Holes would tell which blocks are in use: a trim is a hint, and is not taken.
   if (request.command == Command::trim) return finish(job, NbdErrno::ok);
-  if (request.command == Command::flush) {
-    // One sync at a time: the kernel reports a failed writeback to one of two, and the other must not succeed.
-    job->claim.begin = kSyncClaim;
-    job->claim.end = kSyncClaim + 1;
-    job->claim.exclusive = true;
-  } else {
-    const uint64_t sector = disk_.geometry().sectorBytes;
-    job->claim.begin = down(request.offset, sector);
-    job->claim.end = up(request.offset + request.length, sector);
-    job->claim.exclusive = request.command != Command::read && cuts(request);
-  }
+  if (request.command == Command::flush) return sync(job);
+  const uint64_t sector = disk_.geometry().sectorBytes;
+  job->claim.begin = down(request.offset, sector);
+  job->claim.end = up(request.offset + request.length, sector);
+  job->claim.exclusive = request.command != Command::read && cuts(request);
   job->claim.granted = [](RangeLock::Claim* claim) {
     auto* owner = static_cast<Job*>(claim->owner);
-    owner->mailbox->granted(owner);
+    owner->mailbox->goOn(owner);
   };
   job->stage = Job::Stage::claim;
   if (disk_.ranges().acquire(&job->claim)) claimGranted(job);
 }
 
+void Executor::goOn(Job* job) noexcept {
+  if (job->stage == Job::Stage::claim) return claimGranted(job);
+  if (job->sync.leads) return issue(job, Job::Stage::sync, IoOp::Kind::sync, nullptr, 0, 0);
+  finish(job, onWire(disk_.syncs().lost()));
+}
+
 void Executor::claimGranted(Job* job) noexcept {
   const Request& request = job->request;
-  if (request.command == Command::flush) {
-    if (const int error = disk_.durability().lost()) return finish(job, onWire(error));
-    return issue(job, Job::Stage::sync, IoOp::Kind::sync, nullptr, 0, 0);
-  }
   if (request.command == Command::read) {
     const size_t bytes = job->claim.end - job->claim.begin;
     return issue(job, Job::Stage::read, IoOp::Kind::read, job->buffer, bytes, job->claim.begin);
@@ -155,8 +149,7 @@ void Executor::encryptAndWrite(Job* job) noexcept {
   const uint64_t first = down(job->pieceBegin, sector);
   const size_t bytes = up(job->pieceEnd, sector) - first;
   job->pass->key().encrypt(job->buffer, bytes, sector, first / 512);
-  const auto kind = job->request.fua() ? IoOp::Kind::writeDurable : IoOp::Kind::write;
-  issue(job, Job::Stage::write, kind, job->buffer, bytes, first);
+  issue(job, Job::Stage::write, IoOp::Kind::write, job->buffer, bytes, first);
 }
 
 void Executor::issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, size_t bytes,
@@ -170,10 +163,8 @@ void Executor::issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data,
 }
 
 void Executor::ioEnded(Job* job) noexcept {
-  if (const int error = job->io.error) {
-    if (job->io.kind == IoOp::Kind::sync || job->io.kind == IoOp::Kind::writeDurable) disk_.durability().lose(error);
-    return finish(job, onWire(error));
-  }
+  const int error = job->io.error;
+  if (error && job->stage != Job::Stage::sync) return finish(job, onWire(error));
   switch (job->stage) {
     case Job::Stage::read: {
       const size_t bytes = job->claim.end - job->claim.begin;
@@ -189,8 +180,8 @@ void Executor::ioEnded(Job* job) noexcept {
     case Job::Stage::write:
       return written(job);
     case Job::Stage::sync:
-      // A failed FUA write may have taken the report that was ours.
-      return finish(job, onWire(disk_.durability().lost()));
+      disk_.syncs().ended(error);
+      return finish(job, onWire(disk_.syncs().lost()));
     case Job::Stage::claim:
       break;
   }
@@ -202,8 +193,18 @@ void Executor::written(Job* job) noexcept {
     job->pieceBegin = job->pieceEnd;
     return startPiece(job);
   }
-  const bool durable = !job->request.fua() || !disk_.durability().lost();
-  finish(job, durable ? NbdErrno::ok : onWire(disk_.durability().lost()));
+  return job->request.fua() ? sync(job) : finish(job, NbdErrno::ok);
+}
+
+// What has ended on this disk goes to stable storage; the reply waits for it.
+void Executor::sync(Job* job) noexcept {
+  if (const int error = disk_.syncs().lost()) return finish(job, onWire(error));
+  job->stage = Job::Stage::sync;
+  job->sync.told = [](SyncGroup::Member* member) {
+    auto* owner = static_cast<Job*>(member->owner);
+    owner->mailbox->goOn(owner);
+  };
+  if (disk_.syncs().join(&job->sync)) issue(job, Job::Stage::sync, IoOp::Kind::sync, nullptr, 0, 0);
 }
 
 void Executor::finish(Job* job, NbdErrno verdict) noexcept {

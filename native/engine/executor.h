@@ -1,9 +1,9 @@
-// Carries requests out: gate, range, disk, cipher. One per connection.
+// Carries requests out: gate, range, cipher, disk, sync. One per connection.
 //
 // A request that finds the gate hung is parked with its payload and goes on, in order, when the gate opens, or ends in
 // EIO when it fails. A request that passed is in flight: it holds a Pass as long as it needs the key, and always ends.
 //
-// Owner: the connection's thread; only `granted` of a claim comes from elsewhere, and goes through the mailbox.
+// Owner: the connection's thread; only a claim or a sync reports from elsewhere, and goes through the mailbox.
 #pragma once
 
 #include "engine/arena.h"
@@ -31,7 +31,8 @@ class Executor {
   void refuse(Job* job, NbdErrno error) noexcept;
 
   void ioEnded(Job* job) noexcept;
-  void claimGranted(Job* job) noexcept;
+  // What the job waited for has come: its claim, or its turn in the sync group.
+  void goOn(Job* job) noexcept;
   void gateChanged() noexcept;
 
   // Takes the parked requests back, unanswered: the connection ends.
@@ -43,11 +44,13 @@ class Executor {
  private:
   bool cuts(const Request& request) const noexcept;
   void run(Job* job) noexcept;
+  void claimGranted(Job* job) noexcept;
   void startPiece(Job* job) noexcept;
   void merge(Job* job, bool tail) noexcept;
   void mergeTailOrWrite(Job* job) noexcept;
   void encryptAndWrite(Job* job) noexcept;
   void written(Job* job) noexcept;
+  void sync(Job* job) noexcept;
   void issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, size_t bytes, uint64_t exportOffset) noexcept;
   void finish(Job* job, NbdErrno verdict) noexcept;
 

@@ -1,6 +1,6 @@
 // One request on its way through the engine, from its header to its reply. A connection owns a fixed set of them.
 //
-// Owner: the connection's thread. While its claim waits or its operation is out, the RangeLock or the Backing hold a
+// Owner: the connection's thread. While it waits, the RangeLock, the SyncGroup or the Backing hold a
 // pointer into it, so a job is never freed, only reused.
 #pragma once
 
@@ -12,13 +12,14 @@
 #include "engine/gate.h"
 #include "engine/range_lock.h"
 #include "engine/request.h"
+#include "engine/sync_group.h"
 
 namespace sealdisk {
 
 class Mailbox;
 
 struct Job {
-  Job() noexcept { claim.owner = io.owner = this; }
+  Job() noexcept { claim.owner = sync.owner = io.owner = this; }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
@@ -39,7 +40,8 @@ struct Job {
 
   std::optional<Gate::Pass> pass;
   RangeLock::Claim claim;
-  Mailbox* mailbox = nullptr;  // of the connection; where a granted claim is reported
+  SyncGroup::Member sync;
+  Mailbox* mailbox = nullptr;  // of the connection; where claim and sync report
   IoOp io;
 
   uint8_t replyHeader[kSimpleReplyBytes];

@@ -35,6 +35,9 @@ constexpr size_t kArenaHotBytes = 16 * MiB;
 // WRITE_ZEROES has no payload and no bound: it is worked off in pieces of this size.
 constexpr size_t kZeroPieceBytes = 1 * MiB;
 
+// A write to the page cache up to here is done where it is submitted, not by io_uring's workers.
+constexpr size_t kCopiedMaxBytes = 64 * KiB;
+
 // Threads of the worker pool, where io_uring is not there. A disk's queue is rarely deeper for what they do.
 constexpr size_t kPoolThreads = 8;
 

@@ -1,6 +1,7 @@
-// What other threads tell a connection: its gate has changed, it is to close, a claim of its has been granted.
+// What other threads tell a connection: its gate has changed, it is to close, a job of its that waited for a claim or a
+// sync goes on.
 //
-// Any thread posts; the connection's thread takes. The mutex guards the list of granted jobs.
+// Any thread posts; the connection's thread takes. The mutex guards the list of jobs.
 #pragma once
 
 #include <atomic>
@@ -24,24 +25,24 @@ class Mailbox {
     wake_.signal();
   }
   // Under the lock to the end: the connection may be gone as soon as it has taken its last job.
-  void granted(Job* job) noexcept {
+  void goOn(Job* job) noexcept {
     const std::lock_guard lock(mutex_);
-    granted_.push(job);
+    goingOn_.push(job);
     wake_.signal();
   }
 
   bool takeGateChanged() noexcept { return gateChanged_.exchange(false); }
   bool closing() const noexcept { return closing_.load(); }
-  Job* takeGranted() noexcept {
+  Job* takeGoingOn() noexcept {
     const std::lock_guard lock(mutex_);
-    return granted_.pop();
+    return goingOn_.pop();
   }
 
  private:
   Wake wake_;
   std::atomic<bool> gateChanged_{false}, closing_{false};
   std::mutex mutex_;
-  JobList granted_;
+  JobList goingOn_;
 };
 
 }  // namespace sealdisk

@@ -1,11 +1,6 @@
 #include "engine/pool.h"
 
 #include <poll.h>
-#include <signal.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
-#include <cerrno>
 
 #include "engine/limits.h"
 #include "engine/process.h"
@@ -14,26 +9,6 @@
 namespace sealdisk {
 
 namespace {
-
-int64_t once(int fd, const IoOp& op) noexcept {
-  ssize_t result = -1;
-  iovec vector{op.data, op.bytes};
-  switch (op.kind) {
-    case IoOp::Kind::read:
-      result = pread(fd, op.data, op.bytes, static_cast<off_t>(op.offset));
-      break;
-    case IoOp::Kind::write:
-      result = pwrite(fd, op.data, op.bytes, static_cast<off_t>(op.offset));
-      break;
-    case IoOp::Kind::writeDurable:
-      result = pwritev2(fd, &vector, 1, static_cast<off_t>(op.offset), RWF_DSYNC);
-      break;
-    case IoOp::Kind::sync:
-      result = fdatasync(fd);
-      break;
-  }
-  return result < 0 ? -errno : result;
-}
 
 // One connection's operations on the disk's pool. The mutex guards done_, which workers fill.
 class PoolBacking final : public Backing {
@@ -87,14 +62,19 @@ class PoolBacking final : public Backing {
 }  // namespace
 
 Pool::Pool(size_t threads) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's
-  for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const SignalsBlocked untilStarted;
+  threads_.reserve(threads);
+  try {
+    for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  } catch (...) {
+    end();
+    throw;
+  }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { end(); }
+
+void Pool::end() noexcept {
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
@@ -124,7 +104,7 @@ void Pool::work() noexcept {
     const Task task = queue_.front();
     queue_.pop_front();
     lock.unlock();
-    while (!task.op->advance(once(task.fileFd, *task.op))) {
+    while (!task.op->advance(task.op->call(task.fileFd))) {
     }
     task.done(task.context, task.op);
     lock.lock();

@@ -23,7 +23,7 @@ class Pool {
     void* context;
   };
 
-  explicit Pool(size_t threads);
+  explicit Pool(size_t threads);  // throws std::system_error when one cannot be started
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -32,6 +32,7 @@ class Pool {
 
  private:
   void work() noexcept;
+  void end() noexcept;
 
   std::mutex mutex_;
   std::condition_variable filled_;

@@ -1,9 +1,12 @@
 #include "engine/process.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +19,18 @@
 #endif
 
 namespace sealdisk {
+
+namespace {
+
+bool locksFreely() noexcept {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY) return true;
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  return syscall(SYS_capget, &header, sets) == 0 && sets[0].effective >> CAP_IPC_LOCK & 1;
+}
+
+}  // namespace
 
 int becomeIoFlusher() noexcept { return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 ? 0 : errno; }
 
@@ -44,6 +59,11 @@ int lockMappedFiles() noexcept {
   return error;
 }
 
+int lockPages(void* pages, size_t bytes) noexcept {
+  if (!locksFreely()) return EPERM;
+  return mlock2(pages, bytes, MLOCK_ONFAULT) == 0 ? 0 : errno;
+}
+
 int lockOwnStack() noexcept {
   pthread_attr_t attributes;
   if (const int error = pthread_getattr_np(pthread_self(), &attributes)) return error;
@@ -51,7 +71,15 @@ int lockOwnStack() noexcept {
   size_t bytes = 0;
   pthread_attr_getstack(&attributes, &stack, &bytes);
   pthread_attr_destroy(&attributes);
-  return mlock2(stack, bytes, MLOCK_ONFAULT) == 0 ? 0 : errno;
+  return lockPages(stack, bytes);
 }
+
+SignalsBlocked::SignalsBlocked() noexcept {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before_);
+}
+
+SignalsBlocked::~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
 }  // namespace sealdisk

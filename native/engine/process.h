@@ -7,6 +7,10 @@
 // Each call is for the thread that it says; errors are positive errno values, 0 is success.
 #pragma once
 
+#include <signal.h>
+
+#include <cstddef>
+
 namespace sealdisk {
 
 // The calling thread and all that it starts from now on, also in child processes (PR_SET_IO_FLUSHER).
@@ -21,7 +25,21 @@ int setOomScore(int adjustment) noexcept;
 // Locks the pages of mapped files as they are touched. Any thread.
 int lockMappedFiles() noexcept;
 
-// Locks the calling thread's stack as it is touched.
+// Locks the pages of a mapping, or of the calling thread's stack, as they are touched: where the process may lock as much
+// as it likes. Where that is limited the limit is for keys, without which a hung disk could not go live again.
+int lockPages(void* pages, size_t bytes) noexcept;
 int lockOwnStack() noexcept;
+
+// Threads that are started while it lives take no signals: those are the main thread's.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept;
+  ~SignalsBlocked();
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 }  // namespace sealdisk

@@ -37,7 +37,7 @@ Receiver::Verdict Receiver::takeHeader(bool& progressed) noexcept {
     return Verdict::protocol;
   }
   const auto refusal = check(*request, negotiated_);
-  if (request->command == Command::disconnect && !refusal) return Verdict::disconnect;
+  if (request->command == Command::disconnect) return Verdict::disconnect;
   if (refusal && request->payloadBytes() > kSkippedMaxBytes) {
     fault_ = "write is longer than is skipped";
     return Verdict::protocol;

@@ -53,12 +53,12 @@ std::optional<Refusal> check(const Request& request, const Negotiated& negotiate
   const uint64_t command = static_cast<uint64_t>(request.command);
   if (!known(request.command)) return refuse(NbdErrno::inval, "command is known", command, 6);
 
+  if (request.command == Command::disconnect) return std::nullopt;
   const bool zeroes = request.command == Command::writeZeroes;
   const uint16_t allowed = kFlagFua | (zeroes ? kFlagNoHole | kFlagFastZero : 0);
   if (request.flags & ~allowed)
     return refuse(NbdErrno::inval, "flags are known to the command", request.flags, allowed);
 
-  if (request.command == Command::disconnect) return std::nullopt;
   if (request.command == Command::flush) {
     if (request.offset || request.length)
       return refuse(NbdErrno::inval, "flush has neither offset nor length", request.offset | request.length, 0);

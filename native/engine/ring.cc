@@ -2,6 +2,7 @@
 //
 // The poll requests are one-shot and armed again when they are wanted: so one io_uring_enter submits a batch, arms the
 // polls and waits. Operations and features are probed once; whole or none.
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 
@@ -50,7 +51,8 @@ bool probe() noexcept {
 
 class Ring final : public Backing {
  public:
-  Ring(int fileFd, int socketFd, Wake& wake) : fileFd_(fileFd), socketFd_(socketFd), wake_(wake) {
+  Ring(int fileFd, int socketFd, Wake& wake)
+      : fileFd_(fileFd), socketFd_(socketFd), wake_(wake), cached_(!(fcntl(fileFd, F_GETFL) & O_DIRECT)) {
     usable_ = open(ring_);
   }
   ~Ring() override {
@@ -58,13 +60,15 @@ class Ring final : public Backing {
   }
   bool usable() const noexcept { return usable_; }
 
-  void submit(IoOp* op) noexcept override { issue(op); }
+  void submit(IoOp* op) noexcept override;
   IoOp* ended() noexcept override;
   Ready wait(short socketEvents, bool block) noexcept override;
 
  private:
   io_uring_sqe* entry() noexcept;
+  bool endsAtOnce(const IoOp& op) const noexcept;
   void issue(IoOp* op) noexcept;
+  void end(IoOp* op) noexcept;
   void arm(short socketEvents) noexcept;
   void take(const io_uring_cqe* completion) noexcept;
   void takeAll() noexcept;
@@ -72,6 +76,7 @@ class Ring final : public Backing {
   const int fileFd_;
   const int socketFd_;
   Wake& wake_;
+  const bool cached_;  // the file is written through the page cache
   io_uring ring_{};
   bool usable_ = false;
   bool armed_[kTagHangUp + 1] = {};  // by tag
@@ -89,6 +94,21 @@ io_uring_sqe* Ring::entry() noexcept {
   return sqe;
 }
 
+// Most file systems have no write to the page cache that cannot block, so io_uring hands every such write to a worker
+// thread, which takes longer than to copy a few whole pages here. (It blocks here when the kernel throttles who dirties
+// memory; reads of this connection then wait too.)
+bool Ring::endsAtOnce(const IoOp& op) const noexcept {
+  return op.kind == IoOp::Kind::write && cached_ && op.bytes <= kCopiedMaxBytes && op.bytes % kPageBytes == 0 &&
+         op.offset % kPageBytes == 0;
+}
+
+void Ring::submit(IoOp* op) noexcept {
+  if (!endsAtOnce(*op)) return issue(op);
+  while (!op->advance(op->call(fileFd_))) {
+  }
+  end(op);
+}
+
 void Ring::issue(IoOp* op) noexcept {
   io_uring_sqe* sqe = entry();
   const auto bytes = static_cast<unsigned>(op->bytes);
@@ -97,9 +117,7 @@ void Ring::issue(IoOp* op) noexcept {
       io_uring_prep_read(sqe, fileFd_, op->data, bytes, op->offset);
       break;
     case IoOp::Kind::write:
-    case IoOp::Kind::writeDurable:
       io_uring_prep_write(sqe, fileFd_, op->data, bytes, op->offset);
-      if (op->kind == IoOp::Kind::writeDurable) sqe->rw_flags = RWF_DSYNC;
       break;
     case IoOp::Kind::sync:
       io_uring_prep_fsync(sqe, fileFd_, IORING_FSYNC_DATASYNC);
@@ -119,7 +137,10 @@ void Ring::take(const io_uring_cqe* completion) noexcept {
     return;
   }
   auto* op = reinterpret_cast<IoOp*>(completion->user_data);
-  if (!op->advance(completion->res)) return issue(op);
+  op->advance(completion->res) ? end(op) : issue(op);
+}
+
+void Ring::end(IoOp* op) noexcept {
   op->next = ended_;
   ended_ = op;
 }
@@ -154,7 +175,7 @@ void Ring::arm(short socketEvents) noexcept {
 
 Ready Ring::wait(short socketEvents, bool block) noexcept {
   ready_ = {};
-  if (block) {
+  if (block && !ended_) {
     arm(socketEvents);
     io_uring_submit_and_wait(&ring_, 1);
   } else {

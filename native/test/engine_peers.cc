@@ -188,8 +188,8 @@ TEST("once durability is lost every flush and every FUA write fails, and reads g
     Rig rig;
     const auto client = rig.connect();
     CHECK_EQ(client->call(Command::flush), 0u);
-    rig.disk->durability().lose(EIO);
-    rig.disk->durability().lose(ENOSPC);
+    rig.disk->syncs().lose(EIO);
+    rig.disk->syncs().lose(ENOSPC);
     Bytes back;
     CHECK_EQ(client->call(Command::flush), static_cast<uint32_t>(NbdErrno::io));
     CHECK_EQ(client->call(Command::flush), static_cast<uint32_t>(NbdErrno::io));

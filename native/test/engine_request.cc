@@ -97,6 +97,7 @@ TEST("knows FUA everywhere, NO_HOLE and FAST_ZERO with WRITE_ZEROES, and no othe
     }
   }
   CHECK(verdict(Command::disconnect, 0, 0) == NbdErrno::ok);
+  CHECK(verdict(Command::disconnect, 0, 0, 1 << 5) == NbdErrno::ok);  // it has no reply that could refuse it
 }
 
 TEST("refuses a flush with an offset or a length") {
