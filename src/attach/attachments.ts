@@ -178,7 +178,7 @@ async function uuidOf(target: string): Promise<string | undefined> {
 
 async function findState(target: string): Promise<AttachmentState> {
   const index = indexOf(target);
-  const states = readStates();
+  const states = recorded();
   if (index !== undefined) {
     const state = states.find((one) => one.index === index);
     return state ?? fail('ATTACH_NOT_ATTACHED', { target });
@@ -188,9 +188,13 @@ async function findState(target: string): Promise<AttachmentState> {
   return byPath ?? fail('ATTACH_NOT_ATTACHED', { target });
 }
 
+/** What is recorded and not over: a disk on a socket is over with its process, a device waits for another server. */
+const recorded = (): AttachmentState[] =>
+  readStates().filter((state) => state.index !== null || existsSync(`/proc/${state.serverPid}`));
+
 /** All attachments, with what their servers say of themselves. */
 export function list(): Promise<Attachment[]> {
-  return Promise.all(readStates().map(describe));
+  return Promise.all(recorded().map(describe));
 }
 
 /** The attachment of a device or disk path; undefined when it has none. */
