@@ -10,7 +10,6 @@
 
 #include <climits>
 #include <fstream>
-#include <linux/capability.h>
 
 #include "engine_rig.h"
 
