@@ -1,0 +1,202 @@
+// EngineDisk and Connection as JavaScript holds them. JS thread, but for CloseDisk's work and what JsThread brings back.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "addon/data_key_handle.h"
+#include "addon/glue.h"
+#include "addon/instance.h"
+#include "crypto/xts.h"
+#include "engine/connection.h"
+#include "engine/disk.h"
+
+namespace sealdisk {
+
+inline const char* nameOf(ConnectionEnd::Reason reason) noexcept {
+  switch (reason) {
+    case ConnectionEnd::Reason::disconnect:
+      return "disconnect";
+    case ConnectionEnd::Reason::eof:
+      return "eof";
+    case ConnectionEnd::Reason::protocol:
+      return "protocol";
+    case ConnectionEnd::Reason::closed:
+      return "closed";
+    case ConnectionEnd::Reason::error:
+      return "error";
+  }
+  return "error";
+}
+
+class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Connection", {InstanceMethod<&ConnectionHandle::close>("close")});
+  }
+
+  explicit ConnectionHandle(const CallbackInfo& info) : ObjectWrap(info) {}
+
+  static Napi::Value make(Napi::Env env, Disk& disk, const CallbackInfo& info) {
+    const Napi::Object options = objectArgument(info, 0);
+    const int fd = static_cast<int>(wholeNumber(options, "fd", 0, INT32_MAX));
+    const Napi::Value rest = member(options, "rest");
+    std::span<const uint8_t> restBytes;
+    if (!rest.IsUndefined()) restBytes = bytes(env, rest, "rest");
+    const bool readOnly = boolean(options, "readOnly", false);
+
+    Instance& instance = instanceOf(env);
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    Napi::Object object = instance.connection.New({});
+    object.Set("ended", deferred.Promise());
+    Unwrap(object)->connection_ = disk.serve(fd, restBytes, readOnly, [&js = instance.js, deferred](const auto& end) {
+      js.post([&js, deferred, end](Napi::Env env) {
+        js.settled(env);
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("reason", nameOf(end.reason));
+        result.Set("detail", end.detail);
+        deferred.Resolve(result);
+      });
+    });
+    instance.js.await(env);
+    return object;
+  }
+
+ private:
+  void close(const CallbackInfo&) {
+    if (connection_) connection_->close();
+  }
+
+  std::shared_ptr<Connection> connection_;
+};
+
+class CloseDisk final : public Napi::AsyncWorker {
+ public:
+  CloseDisk(Napi::Env env, std::shared_ptr<Disk> disk)
+      : AsyncWorker(env), deferred(Napi::Promise::Deferred::New(env)), disk_(std::move(disk)) {}
+
+  const Napi::Promise::Deferred deferred;
+
+ protected:
+  void Execute() override { error_ = disk_->close(); }
+  void OnOK() override {
+    instanceOf(Env()).disks.erase(disk_);
+    if (error_ == 0) return deferred.Resolve(Env().Undefined());
+    deferred.Reject(coded(Env(), "sync of the disk's file", errnoName(error_)).Value());
+  }
+
+ private:
+  const std::shared_ptr<Disk> disk_;
+  int error_ = 0;
+};
+
+class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(
+        env, "EngineDisk",
+        {InstanceAccessor<&DiskHandle::gate>("gate"), InstanceMethod<&DiskHandle::goLive>("goLive"),
+         InstanceMethod<&DiskHandle::hang>("hang"), InstanceMethod<&DiskHandle::fail>("fail"),
+         InstanceMethod<&DiskHandle::serve>("serve"), InstanceMethod<&DiskHandle::stats>("stats"),
+         InstanceMethod<&DiskHandle::close>("close")});
+  }
+
+  explicit DiskHandle(const CallbackInfo& info) : ObjectWrap(info) {}
+
+  static Napi::Value open(const CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const Napi::Object from = objectArgument(info, 0);
+      DiskOptions options;
+      options.path = text(from, "path");
+      options.geometry.offsetBytes = unsigned64(from, "offsetBytes");
+      options.geometry.sizeBytes = unsigned64(from, "sizeBytes");
+      options.geometry.sectorBytes = static_cast<uint32_t>(wholeNumber(from, "sectorSize", 512, 4096));
+      options.readOnly = boolean(from, "readOnly", false);
+      options.direct = boolean(from, "direct", false);
+      std::shared_ptr<Disk> disk = Disk::open(options);
+      Instance& instance = instanceOf(info.Env());
+      Napi::Object object = instance.disk.New({});
+      instance.disks.insert(disk);
+      Unwrap(object)->disk_ = std::move(disk);
+      return object;
+    });
+  }
+
+ private:
+  Disk& disk(Napi::Env env) const {
+    if (!disk_) invalid(env, "the disk is closed");
+    return *disk_;
+  }
+
+  Napi::Value gate(const CallbackInfo& info) {
+    if (!disk_) return Napi::String::New(info.Env(), "failed");
+    switch (disk_->gate().state()) {
+      case Gate::State::live:
+        return Napi::String::New(info.Env(), "live");
+      case Gate::State::hung:
+        return Napi::String::New(info.Env(), "hung");
+      case Gate::State::failed:
+        break;
+    }
+    return Napi::String::New(info.Env(), "failed");
+  }
+
+  void goLive(const CallbackInfo& info) {
+    guarded(info.Env(), [&] {
+      const Napi::Object object = objectArgument(info, 0);
+      if (!object.InstanceOf(instanceOf(info.Env()).dataKey.Value())) invalid(info.Env(), "a DataKey is expected");
+      disk(info.Env()).goLive(XtsKey(DataKeyHandle::Unwrap(object)->key(info.Env())));
+    });
+  }
+
+  Napi::Value hang(const CallbackInfo& info) { return shut(info.Env(), Gate::State::hung); }
+  Napi::Value fail(const CallbackInfo& info) { return shut(info.Env(), Gate::State::failed); }
+
+  // Returns at once; the promise settles when the key is wiped.
+  Napi::Value shut(Napi::Env env, Gate::State to) {
+    Disk& from = disk(env);
+    JsThread& js = instanceOf(env).js;
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    js.await(env);
+    from.shut(to, [&js, deferred] {
+      js.post([&js, deferred](Napi::Env env) {
+        js.settled(env);
+        deferred.Resolve(env.Undefined());
+      });
+    });
+    return deferred.Promise();
+  }
+
+  Napi::Value serve(const CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return ConnectionHandle::make(info.Env(), disk(info.Env()), info); });
+  }
+
+  Napi::Value stats(const CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const DiskCounters& counters = disk(env).counters();
+    Napi::Object stats = Napi::Object::New(env);
+    stats.Set("reads", Napi::BigInt::New(env, counters.reads.load()));
+    stats.Set("readBytes", Napi::BigInt::New(env, counters.readBytes.load()));
+    stats.Set("writes", Napi::BigInt::New(env, counters.writes.load()));
+    stats.Set("writtenBytes", Napi::BigInt::New(env, counters.writtenBytes.load()));
+    stats.Set("flushes", Napi::BigInt::New(env, counters.flushes.load()));
+    stats.Set("parked", Napi::Number::New(env, static_cast<double>(counters.parked.load())));
+    stats.Set("inFlight", Napi::Number::New(env, static_cast<double>(counters.inFlight.load())));
+    stats.Set("connections", Napi::Number::New(env, static_cast<double>(counters.connections.load())));
+    return stats;
+  }
+
+  Napi::Value close(const CallbackInfo& info) {
+    if (!closed_) {
+      auto* worker = new CloseDisk(info.Env(), std::exchange(disk_, nullptr));
+      closed_ = Napi::Persistent(worker->deferred.Promise().As<Napi::Object>());
+      worker->Queue();
+    }
+    return closed_.Value();
+  }
+
+  std::shared_ptr<Disk> disk_;
+  Napi::ObjectReference closed_;  // the promise of close(), for those who call it again
+};
+
+}  // namespace sealdisk
