@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <mutex>
 
 #include "engine/backing.h"
 #include "engine/limits.h"
@@ -24,7 +25,20 @@ static_assert(alignof(IoOp) >= 8);
 constexpr unsigned kFeatures = IORING_FEAT_NODROP | IORING_FEAT_SINGLE_MMAP | IORING_FEAT_FAST_POLL;
 constexpr int kOperations[] = {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC, IORING_OP_POLL_ADD};
 
+// Rings come and go under one lock. The kernel gives a new ring the addresses of one that is gone; who meets them there
+// must be ordered after the thread that left them, which liburing's own system calls show to nobody.
+std::mutex& lives() noexcept {
+  static std::mutex mutex;
+  return mutex;
+}
+
+void close(io_uring& ring) noexcept {
+  const std::lock_guard lock(lives());
+  io_uring_queue_exit(&ring);
+}
+
 bool open(io_uring& ring) noexcept {
+  const std::lock_guard lock(lives());
   for (const unsigned flags : {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0u}) {
     io_uring_params params{};
     params.flags = flags;
@@ -45,7 +59,7 @@ bool probe() noexcept {
     for (const int operation : kOperations) all = all && io_uring_opcode_supported(supported, operation);
     io_uring_free_probe(supported);
   }
-  io_uring_queue_exit(&ring);
+  close(ring);
   return all;
 }
 
@@ -56,7 +70,7 @@ class Ring final : public Backing {
     usable_ = open(ring_);
   }
   ~Ring() override {
-    if (usable_) io_uring_queue_exit(&ring_);
+    if (usable_) close(ring_);
   }
   bool usable() const noexcept { return usable_; }
 
