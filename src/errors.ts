@@ -348,11 +348,6 @@ export const CATALOGUE = {
     (f) => `nbd ${f.what}: ${f.errno}`,
     'check the kernel log; attach needs root (CAP_SYS_ADMIN)',
   ),
-  KERNEL_NO_DEVICE: entry<{ device: string }>(
-    'busy',
-    (f) => `no free nbd device (${f.device})`,
-    'detach a disk, or load nbd with a larger nbds_max',
-  ),
 
   // --- attachments
   ATTACH_ALREADY: entry<{ path: string; device: string }>(
@@ -375,10 +370,10 @@ export const CATALOGUE = {
     (f) => `${f.device} is ${f.why}`,
     'unmount and close it; --force takes it away and fails what is parked',
   ),
-  ATTACH_SERVER_DIED: entry<{ how: string; log: string }>(
+  ATTACH_SERVER_DIED: entry<{ how: string }>(
     'system',
     (f) => `the server process ended before the disk was attached (${f.how})`,
-    'read its log',
+    'attach again; if it ends again, look for its end in the kernel log',
   ),
   ATTACH_TIMEOUT: entry<{ what: string; timeoutMs: number }>(
     'system',

@@ -76,12 +76,12 @@ export async function attach(request: Omit<AttachRequest, 'uuid'>): Promise<Atta
     stdio: ['ignore', log, log, 'ipc'],
     cwd: '/',
   });
-  return outcomeOf(child, logPath(header.uuid));
+  return outcomeOf(child);
 }
 
 const whereOf = (state: AttachmentState) => state.device ?? state.address ?? 'a disk of another kind';
 
-function outcomeOf(child: ChildProcess, log: string): Promise<AttachmentState> {
+function outcomeOf(child: ChildProcess): Promise<AttachmentState> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void) => {
       child.removeAllListeners();
@@ -95,9 +95,7 @@ function outcomeOf(child: ChildProcess, log: string): Promise<AttachmentState> {
     });
     child.once('error', (error) => settle(() => reject(error)));
     child.once('exit', (code, signal) =>
-      settle(() =>
-        reject(new SealdiskError('ATTACH_SERVER_DIED', { how: signal ?? `exit code ${code}`, log })),
-      ),
+      settle(() => reject(new SealdiskError('ATTACH_SERVER_DIED', { how: signal ?? `exit code ${code}` }))),
     );
   });
 }

@@ -17,14 +17,7 @@ import { engine } from '../engine/engine.js';
 import { type Code, catalogued, SealdiskError } from '../errors.js';
 import type { Log } from '../log.js';
 import { findDevice } from './kernel-device.js';
-import {
-  type AttachmentState,
-  type AttachRequest,
-  type Lock,
-  logPath,
-  removeFolder,
-  takeLock,
-} from './state.js';
+import { type AttachmentState, type AttachRequest, type Lock, removeFolder, takeLock } from './state.js';
 
 export type ServerReport =
   | { kind: 'ready'; state: AttachmentState }
@@ -93,10 +86,7 @@ class ServerProcess {
   readonly #ended: Promise<{ how: string; code: number | null }>;
 
   /** The server inherits the lock, so that nobody takes its disk for free when the supervisor has died. */
-  constructor(
-    private readonly request: AttachRequest,
-    lock: Lock,
-  ) {
+  constructor(request: AttachRequest, lock: Lock) {
     this.#child = fork(SERVER, [JSON.stringify(request)], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', lock.fd],
     });
@@ -127,7 +117,7 @@ class ServerProcess {
     if (this.#child.connected) this.#child.send(start);
     const { how, code } = await this.#ended;
     if (!outcome) {
-      const error = new SealdiskError('ATTACH_SERVER_DIED', { how, log: logPath(this.request.uuid) });
+      const error = new SealdiskError('ATTACH_SERVER_DIED', { how });
       report({ kind: 'failed', error: error.toJSON() as never });
     }
     const detached = code === 0;
