@@ -141,6 +141,7 @@ function exportOf(options: ServeOptions, name: string, sizeBytes: bigint, sector
     minimumBlockSize: 1,
     preferredBlockSize: Math.max(sectorSize, 4096),
     maximumBlockSize: MAXIMUM_BLOCK_BYTES,
+    contexts: [],
   };
 }
 

@@ -25,7 +25,14 @@ export interface Export {
   readonly preferredBlockSize: number;
   /** Bytes of payload of one request, at least the preferred size. */
   readonly maximumBlockSize: number;
+  /** Names of the metadata contexts that a client may select, as in "base:allocation"; none of them twice. */
+  readonly contexts: readonly string[];
+  /** Names of TLS clients that may see and open it (TlsPeer.clientName); undefined: everybody may. */
+  readonly clientNames?: readonly string[];
 }
+
+/** What the server says in the transmission phase: simple replies, structured ones, or both sides' extended headers. */
+export type Replies = 'simple' | 'structured' | 'extended';
 
 /** What both sides agreed on: enough to start the transmission phase. */
 export interface Negotiated {
@@ -38,6 +45,9 @@ export interface Negotiated {
   readonly fixedNewstyle: boolean;
   /** The client set NBD_FLAG_C_NO_ZEROES. */
   readonly noZeroes: boolean;
+  readonly replies: Replies;
+  /** The metadata contexts that the client selected: name to id, which is not 0. Empty with simple replies. */
+  readonly contexts: ReadonlyMap<string, number>;
 }
 
 /** The export of that name; for the empty name, where no export has it, the first. */

@@ -51,6 +51,9 @@ export interface Limits {
   /** Handshakes and transmissions together. A transmission costs the engine a thread and 16 MiB of locked memory, so
    *  this many cost 1 GiB; clients open 16 at most. */
   readonly connectionsMax: number;
+  /** A transmission that had no request for this long, and has none waiting, is closed; 0: never. Kernels and guests
+   *  stay silent for days, so it is an owner's choice. */
+  readonly idleMs: number;
   /** Replies that the peer has not read yet. A peer that asks on without reading is closed. */
   readonly unreadRepliesMaxBytes: number;
 }
@@ -59,17 +62,19 @@ export const DEFAULT_LIMITS: Limits = {
   optionsMax: 256,
   handshakeMs: 10_000,
   connectionsMax: 64,
+  idleMs: 0,
   unreadRepliesMaxBytes: 1024 * 1024,
 };
 
 /** Fails with INTERNAL unless `limits` can be kept. */
 export function checkLimits(limits: Limits): Limits {
   for (const [name, value] of Object.entries(limits)) {
-    if (!Number.isSafeInteger(value) || value < 1)
+    const least = name === 'idleMs' ? 0 : 1;
+    // setTimeout takes a longer one for 1 ms.
+    const most = name.endsWith('Ms') ? 0x7fffffff : Number.MAX_SAFE_INTEGER;
+    if (!Number.isSafeInteger(value) || value < least || value > most)
       fail('INTERNAL', { what: `NBD limit ${name} is ${value}` });
   }
-  // setTimeout takes a longer one for 1 ms.
-  if (limits.handshakeMs > 0x7fffffff) fail('INTERNAL', { what: `handshakeMs is ${limits.handshakeMs}` });
   return limits;
 }
 

@@ -17,11 +17,13 @@ import {
   type Transmission,
   type TransmitArgs,
 } from './server/connection.js';
+import type { TlsOffer } from './tls-peer.js';
 
-export type { Export, Negotiated } from './exports.js';
+export type { Export, Negotiated, Replies } from './exports.js';
 export type { Limits } from './limits.js';
 export type { ListenAddress } from './server/address.js';
-export type { Transmission, TransmitArgs } from './server/connection.js';
+export type { Activity, Transmission, TransmitArgs } from './server/connection.js';
+export type { TlsOffer, TlsPeer, TlsProgress } from './tls-peer.js';
 
 export type ServerEvent =
   | ConnectionEvent
@@ -37,6 +39,8 @@ export interface ServerOptions {
   /** Starts the transmission phase on a duplicate of `fd`, and returns at once. */
   readonly transmit: (args: TransmitArgs) => Transmission;
   readonly limits?: Partial<Limits>;
+  /** NBD_OPT_STARTTLS; undefined: not supported. */
+  readonly tls?: TlsOffer;
   readonly onEvent?: (event: ServerEvent) => void;
 }
 

@@ -14,6 +14,7 @@ export const disk: Export = {
   minimumBlockSize: 1,
   preferredBlockSize: 4096,
   maximumBlockSize: 32 << 20,
+  contexts: [],
 };
 export const readOnlyDisk: Export = {
   ...disk,

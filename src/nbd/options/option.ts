@@ -62,6 +62,8 @@ export function transmit(session: Session, one: Export, output: readonly Uint8Ar
     readOnly: (one.transmissionFlags & NBD_FLAG_READ_ONLY) !== 0,
     fixedNewstyle: session.fixedNewstyle,
     noZeroes: session.noZeroes,
+    replies: 'simple',
+    contexts: new Map(),
   };
   return { kind: 'transmit', negotiated, output };
 }

@@ -12,6 +12,7 @@ import { errnoOf, fail, SealdiskError, unreachable } from '../../errors.js';
 import type { Export, Negotiated } from '../exports.js';
 import { begin, faultOfEnd, type Handshake, type Step, step } from '../handshake.js';
 import type { Limits } from '../limits.js';
+import type { TlsPeer } from '../tls-peer.js';
 
 export interface TransmitArgs {
   /** The connected socket, non-blocking. Duplicate it before you return: it is closed right after. */
@@ -21,6 +22,16 @@ export interface TransmitArgs {
   readonly rest: Buffer;
   /** HOST:PORT of a TCP peer, "unix" of a local one. */
   readonly peer: string;
+  /** The TLS that the client began: yours from now on, also to close. `rest` is plaintext. */
+  readonly tls?: TlsPeer;
+}
+
+/** What a transmission did so far, for the idle limit. */
+export interface Activity {
+  /** Requests that have come in; it only grows. */
+  readonly requests: bigint;
+  /** Requests that are not answered yet. */
+  readonly waiting: number;
 }
 
 export interface Transmission {
@@ -28,6 +39,8 @@ export interface Transmission {
   readonly ended: Promise<unknown>;
   /** Ends it soon. Twice is fine. */
   close(): void;
+  /** A transmission without it is never idle. */
+  activity?(): Activity;
 }
 
 export type ConnectionEvent =
