@@ -104,6 +104,11 @@ export const CATALOGUE = {
     (f) => `${f.path} has ${f.found} bytes, its header needs at least ${f.expected}`,
     'restore the file from a copy of full length',
   ),
+  DISK_OTHER_KEY: entry<{ path: string; found: string; expected: string }>(
+    'refused',
+    (f) => `${f.path} is wrapped by key ${f.found}, --key names ${f.expected}`,
+    'do not trust this disk unless you know that its key was changed; then name that key',
+  ),
   DISK_IO: entry<PathErrno>(
     'system',
     (f) => `${f.path}: ${f.errno}`,

@@ -6,12 +6,12 @@
  */
 
 import { realpathSync } from 'node:fs';
-import { mend } from '../disk/mend.js';
+import { providerFor } from '../disk/provider.js';
 import { type DiskDescription, readDisk } from '../disk/read.js';
-import { KMS_TIMEOUT_MS, ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
+import { ready } from '../disk/ready.js';
+import { ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
 import { engine } from '../engine/engine.js';
 import { fail } from '../errors.js';
-import { openProvider } from '../kms/registry.js';
 import type { Log } from '../log.js';
 import {
   NBD_FLAG_CAN_MULTI_CONN,
@@ -32,6 +32,8 @@ export interface ServeOptions extends ServedDiskOptions {
   readonly poolDir: string;
   readonly listen: ListenAddress;
   readonly exportName: string;
+  /** Key URI that the disk must be wrapped by; null: whatever it names. */
+  readonly expectedKey: string | null;
   readonly logLevel: string;
 }
 
@@ -72,13 +74,13 @@ async function endAll(ends: End[]): Promise<void> {
 }
 
 /** Puts the disk into service, `ends` growing with what is to be undone. The URI of the export. */
-async function start(options: ServeOptions, disk: DiskDescription, log: Log, ends: End[]): Promise<string> {
-  const { uuid } = disk.header;
+async function start(options: ServeOptions, found: DiskDescription, log: Log, ends: End[]): Promise<string> {
+  const { uuid } = found.header;
   const lock = takeLock(uuid);
   if (!lock) fail('DISK_IN_USE', { path: options.path });
   ends.push(lock.release, () => removeFolder(uuid));
-  const provider = await openProvider(disk.token.keyUri, { poolDir: options.poolDir, env: process.env });
-  if (!options.readOnly) await mend(disk, provider, KMS_TIMEOUT_MS, log);
+  const provider = await providerFor(found, { ...options, env: process.env }, log);
+  const disk = await ready(found, provider, options, log);
   const served = await ServedDisk.open(disk, provider, options, log);
   ends.push(() => served.close());
   const control = await serveControl(uuid, async (request) => {
@@ -152,6 +154,8 @@ const requestOf = (options: ServeOptions, uuid: string): AttachRequest => ({
   index: null,
   readOnly: options.readOnly,
   direct: options.direct,
+  discard: options.discard,
+  expectedKey: options.expectedKey,
   onKeyLoss: options.terms.onKeyLoss,
   checkIntervalMs: options.terms.checkIntervalMs,
   graceMs: Number.isFinite(options.terms.graceMs) ? options.terms.graceMs : null,

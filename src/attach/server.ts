@@ -7,12 +7,12 @@
  */
 
 import type { Server } from 'node:net';
-import { mend } from '../disk/mend.js';
+import { providerFor } from '../disk/provider.js';
 import { type DiskDescription, readDisk } from '../disk/read.js';
-import { KMS_TIMEOUT_MS, ServedDisk } from '../disk/served-disk.js';
+import { ready } from '../disk/ready.js';
+import { ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
 import { engine, type GateState } from '../engine/engine.js';
 import { fail } from '../errors.js';
-import { openProvider } from '../kms/registry.js';
 import type { Log } from '../log.js';
 import { type ControlRequest, serveControl, statusOf } from './control.js';
 import {
@@ -47,28 +47,15 @@ export class AttachmentServer {
     log: Log,
     onDetached: () => void,
   ): Promise<{ server: AttachmentServer; state: AttachmentState }> {
-    const disk = await readDisk(request.path);
-    checkIdentity(disk, request);
-    const provider = await openProvider(disk.token.keyUri, { poolDir: request.poolDir, env: process.env });
-    if (!request.readOnly) await mend(disk, provider, KMS_TIMEOUT_MS, log);
+    const found = await readDisk(request.path);
+    checkIdentity(found, request);
+    const options = servedOptionsOf(request, takeover);
+    const { poolDir, expectedKey, kmsWaitMs } = request;
+    const choice = { poolDir, env: process.env, expectedKey, kmsWaitMs: takeover ? 0 : kmsWaitMs };
+    const provider = await providerFor(found, choice, log);
+    const disk = await ready(found, provider, options, log);
     let server: AttachmentServer | undefined;
-    const served = await ServedDisk.open(
-      disk,
-      provider,
-      {
-        terms: {
-          onKeyLoss: request.onKeyLoss,
-          checkIntervalMs: request.checkIntervalMs,
-          graceMs: request.graceMs ?? Number.POSITIVE_INFINITY,
-        },
-        readOnly: request.readOnly,
-        direct: request.direct,
-        kmsWaitMs: request.kmsWaitMs,
-        takeover,
-      },
-      log,
-      (gate) => server?.gateChanged(gate),
-    );
+    const served = await ServedDisk.open(disk, provider, options, log, (gate) => server?.gateChanged(gate));
     server = new AttachmentServer(request, served, log, onDetached);
     try {
       return { server, state: await server.connect(disk) };
@@ -95,7 +82,7 @@ export class AttachmentServer {
       sizeBytes: disk.sizeBytes,
       blockSize: disk.sectorSize,
       readOnly: this.request.readOnly,
-      trim: false,
+      trim: this.request.discard && disk.holes && !this.request.readOnly,
       deadConnectionTimeoutS: DEAD_CONNECTION_TIMEOUT_S,
       backendIdentifier: this.request.uuid,
     };
@@ -194,6 +181,19 @@ export class AttachmentServer {
     this.#control?.close(() => this.onDetached());
   }
 }
+
+const servedOptionsOf = (request: AttachRequest, takeover: boolean): ServedDiskOptions => ({
+  terms: {
+    onKeyLoss: request.onKeyLoss,
+    checkIntervalMs: request.checkIntervalMs,
+    graceMs: request.graceMs ?? Number.POSITIVE_INFINITY,
+  },
+  readOnly: request.readOnly,
+  direct: request.direct,
+  discard: request.discard,
+  kmsWaitMs: request.kmsWaitMs,
+  takeover,
+});
 
 /** Between the command and the server the file may have become another disk. */
 function checkIdentity(disk: DiskDescription, request: AttachRequest): void {

@@ -36,6 +36,9 @@ export interface AttachRequest {
   readonly index: number | null;
   readonly readOnly: boolean;
   readonly direct: boolean;
+  readonly discard: boolean;
+  /** Key URI that the disk must be wrapped by; null: whatever it names. */
+  readonly expectedKey: string | null;
   readonly onKeyLoss: OnKeyLoss;
   readonly checkIntervalMs: number;
   /** null: for ever. */

@@ -4,7 +4,16 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { attach } from '../attach/attachments.js';
 import { indexOf } from '../attach/kernel-device.js';
-import { absolute, action, type CommonOptions, common, type LeaseOptions, leaseOptions } from './context.js';
+import { canonicalKeyUri } from '../kms/uri.js';
+import {
+  absolute,
+  action,
+  type CommonOptions,
+  checkLeaseOptions,
+  common,
+  type LeaseOptions,
+  leaseOptions,
+} from './context.js';
 import { printJson, printLine } from './output.js';
 
 interface Options extends CommonOptions, LeaseOptions {
@@ -25,12 +34,15 @@ export function register(program: Command): void {
     .option('--device <path>', 'the device to use, as /dev/nbd0; else a free one', parseDevice);
   common(leaseOptions(command), 'sealdisk attach /var/lib/sealdisk/data.disk --on-key-loss hang').action(
     action(async (disk: string, options: Options) => {
+      checkLeaseOptions(options);
       const state = await attach({
         path: absolute(disk),
         poolDir: resolve(options.pool),
         index: options.device ?? null,
         readOnly: options.readOnly ?? false,
         direct: options.direct ?? false,
+        discard: options.discard ?? false,
+        expectedKey: options.key === undefined ? null : canonicalKeyUri(options.key),
         onKeyLoss: options.onKeyLoss,
         checkIntervalMs: options.keyCheckInterval,
         graceMs: options.kmsGrace,

@@ -3,7 +3,7 @@
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { catalogued, isFailure } from '../errors.js';
+import { catalogued, fail, isFailure } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
 import { printFailure } from './output.js';
 import { parseDuration, parseDurationOrForever } from './units.js';
@@ -25,6 +25,8 @@ export interface LeaseOptions {
   readonly kmsWait: number;
   readonly readOnly?: boolean;
   readonly direct?: boolean;
+  readonly discard?: boolean;
+  readonly key?: string;
 }
 
 /** Adds the shared options, and the example that --help ends with. */
@@ -71,7 +73,15 @@ export function leaseOptions(command: Command): Command {
       30_000,
     )
     .option('--read-only', 'serve no writes and write nothing')
-    .option('--direct', 'open the file with O_DIRECT');
+    .option('--direct', 'open the file with O_DIRECT')
+    .option('--discard', 'let TRIM and zeroing punch holes, which show which blocks are in use')
+    .option('--key <uri>', 'refuse a disk that another key wraps than this one');
+}
+
+/** Fails with USAGE where one option takes away what the other asks for. */
+export function checkLeaseOptions(options: LeaseOptions): void {
+  if (options.discard && options.readOnly)
+    fail('USAGE', { what: '--discard writes, --read-only forbids it' });
 }
 
 /** Makes one of our parsers an argument parser of commander: its error names the option. */

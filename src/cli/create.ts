@@ -16,6 +16,7 @@ interface Options extends CommonOptions {
   readonly sectorSize: '512' | '4096';
   readonly name: string;
   readonly tag: Record<string, string>;
+  readonly discard?: boolean;
 }
 
 function collectTag(text: string, tags: Record<string, string>): Record<string, string> {
@@ -35,7 +36,8 @@ export function register(program: Command): void {
       new Option('--sector-size <bytes>', 'encryption sector').choices(['512', '4096']).default('4096'),
     )
     .option('--name <name>', 'a name for people', '')
-    .option('--tag <key=value>', 'a tag; may be given again', collectTag, {});
+    .option('--tag <key=value>', 'a tag; may be given again', collectTag, {})
+    .option('--discard', 'let the disk have holes: what was never written reads as zeros');
   common(command, 'sealdisk create /var/lib/sealdisk/data.disk --size 10G --key alias/bar').action(
     action(async (file: string, options: Options) => {
       const provider = await openProvider(options.key, environmentOf(options));
@@ -47,6 +49,7 @@ export function register(program: Command): void {
             sectorSize: options.sectorSize === '512' ? 512 : 4096,
             name: options.name,
             tags: options.tag,
+            discard: options.discard ?? false,
           },
           provider,
           KMS_TIMEOUT_MS,

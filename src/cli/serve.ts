@@ -4,9 +4,18 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { serve } from '../attach/serve.js';
 import { fail } from '../errors.js';
+import { canonicalKeyUri } from '../kms/uri.js';
 import { openLog } from '../log.js';
 import type { ListenAddress } from '../nbd/server.js';
-import { absolute, action, type CommonOptions, common, type LeaseOptions, leaseOptions } from './context.js';
+import {
+  absolute,
+  action,
+  type CommonOptions,
+  checkLeaseOptions,
+  common,
+  type LeaseOptions,
+  leaseOptions,
+} from './context.js';
 import { printJson, printLine } from './output.js';
 
 interface Options extends CommonOptions, LeaseOptions {
@@ -32,6 +41,7 @@ export function register(program: Command): void {
     .option('--export-name <name>', 'name of the export', '');
   common(leaseOptions(command), 'sealdisk serve data.disk --socket /tmp/data.sock').action(
     action(async (disk: string, options: Options) => {
+      checkLeaseOptions(options);
       if ((options.socket === undefined) === (options.listen === undefined)) {
         fail('USAGE', { what: 'found neither or both of --socket and --listen, expected one' });
       }
@@ -44,6 +54,8 @@ export function register(program: Command): void {
           logLevel: options.logLevel,
           readOnly: options.readOnly ?? false,
           direct: options.direct ?? false,
+          discard: options.discard ?? false,
+          expectedKey: options.key === undefined ? null : canonicalKeyUri(options.key),
           kmsWaitMs: options.kmsWait,
           takeover: false,
           terms: {

@@ -2,7 +2,7 @@
  * Making a disk: data key from the KMS, header from the data key, file from the header.
  *
  * Kept true: the file appears under its name complete or not at all, and never in the place of another. Its payload is
- * a hole, which decrypts to noise.
+ * a hole, which reads as noise, or as zeros on a disk made for discard.
  */
 
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -29,6 +29,8 @@ export interface NewDisk {
   readonly sectorSize: 512 | 4096;
   readonly name: string;
   readonly tags: Readonly<Record<string, string>>;
+  /** It may have holes from its birth on: what was never written reads as zeros. */
+  readonly discard: boolean;
 }
 
 export interface CreatedDisk {
@@ -38,6 +40,7 @@ export interface CreatedDisk {
   readonly sectorSize: 512 | 4096;
   readonly keyUri: string;
   readonly keyId: string;
+  readonly holes: boolean;
 }
 
 /** Makes the disk. Fails with DISK_EXISTS, DISK_LABEL, DISK_IO or the provider's failure; then nothing was made. */
@@ -69,6 +72,7 @@ export async function createDisk(
       sectorSize: disk.sectorSize,
       keyUri: provider.keyUri,
       keyId: wrapped.keyId,
+      holes: disk.discard,
     };
   } finally {
     await aside.file.close();
@@ -108,6 +112,8 @@ const tokenFor = (disk: NewDisk, uuid: string, keyUri: string, wrapped: WrappedK
   source: '',
   createdAt: new Date().toISOString(),
   tags: disk.tags,
+  holes: disk.discard,
+  generation: 0,
   headerMac: Buffer.alloc(HEADER_MAC_SIZE_BYTES),
 });
 

@@ -47,7 +47,7 @@ export async function unwrapDataKey(
   }
   const key = engine().takeDataKey(secret);
   try {
-    await prove(header, token, key);
+    await proveHeader(header, key);
     return key;
   } catch (error) {
     key.wipe();
@@ -64,9 +64,12 @@ export const wrappedKeyOf = (token: SealdiskToken): WrappedKey => ({
   ciphertext: token.wrappedKey,
 });
 
-async function prove(header: Luks2Header, token: SealdiskToken, key: DataKey): Promise<void> {
+/** Fails with LUKS2_ALTERED when the key and the header do not belong together. */
+export async function proveHeader(header: Luks2Header, key: DataKey): Promise<void> {
   const expected = digestOf(header);
   const digest = await key.pbkdf2Sha256(expected.salt, expected.iterations, expected.digest.length);
   if (!timingSafeEqual(digest, expected.digest)) fail('LUKS2_ALTERED', { what: 'its digest' });
-  if (!timingSafeEqual(sealOf(header, key), token.headerMac)) fail('LUKS2_ALTERED', { what: 'header_mac' });
+  if (!timingSafeEqual(sealOf(header, key), tokenOf(header).headerMac)) {
+    fail('LUKS2_ALTERED', { what: 'header_mac' });
+  }
 }

@@ -4,8 +4,7 @@
  * Reading needs no key, so nothing here is authenticated yet: src/disk/envelope.ts does that with the data key.
  */
 
-import { isFailure } from '../errors.js';
-import { readHeader, repairHeader } from '../luks2/copies.js';
+import { readHeader } from '../luks2/copies.js';
 import { checkFits } from '../luks2/fits.js';
 import type { Luks2Header } from '../luks2/header.js';
 import { withLock } from '../luks2/lock.js';
@@ -22,6 +21,8 @@ export interface DiskDescription {
   readonly offsetBytes: bigint;
   /** Payload bytes, a multiple of `sectorSize`. */
   readonly sizeBytes: bigint;
+  /** A sector whose ciphertext is all zero bytes reads as zeros. */
+  readonly holes: boolean;
   /** The header copy that is bad and can be made again from the other. */
   readonly repair: 'none' | 'primary' | 'secondary';
 }
@@ -37,29 +38,10 @@ export async function readDisk(path: string): Promise<DiskDescription> {
       const { offsetBytes, sectorSize } = geometryOf(header);
       const room = fileBytes - offsetBytes;
       const sizeBytes = room - (room % BigInt(sectorSize));
-      return { path, header, token: tokenOf(header), sectorSize, offsetBytes, sizeBytes, repair };
+      const token = tokenOf(header);
+      const { holes } = token;
+      return { path, header, token, sectorSize, offsetBytes, sizeBytes, holes, repair };
     });
-  } finally {
-    await file.close();
-  }
-}
-
-/**
- * Writes the bad copy of a header again, under an exclusive lock. True when it was mended; false when another process
- * holds the disk, which then stays as it is.
- */
-export async function repairDisk(disk: DiskDescription): Promise<boolean> {
-  if (disk.repair === 'none') return false;
-  const file = await openBacking(disk.path, 'write');
-  try {
-    return await withLock(file.fd, disk.path, 'exclusive', async () => {
-      const { header, repair } = await readHeader(file.fd, disk.path);
-      if (repair !== 'none') await repairHeader(file.fd, disk.path, header, repair);
-      return true;
-    });
-  } catch (error) {
-    if (isFailure(error, 'DISK_IN_USE')) return false;
-    throw error;
   } finally {
     await file.close();
   }

@@ -11,15 +11,15 @@ import { canWatch, failureOfState, type KeyProvider } from '../kms/provider.js';
 import type { Log } from '../log.js';
 import { unwrapDataKey } from './envelope.js';
 import { answerOfGroup, decide, type KmsAnswer, type Lease, type LeaseTerms } from './key-lease.js';
+import { KMS_TIMEOUT_MS, patiently } from './patience.js';
 import type { DiskDescription } from './read.js';
-
-/** No question to a KMS is waited for longer than this. */
-export const KMS_TIMEOUT_MS = 10_000;
 
 export interface ServedDiskOptions {
   readonly terms: LeaseTerms;
   readonly readOnly: boolean;
   readonly direct: boolean;
+  /** TRIM and WRITE_ZEROES punch holes, on a disk that may have them. */
+  readonly discard: boolean;
   /** How long to wait at the start for a KMS that does not answer. */
   readonly kmsWaitMs: number;
   /** Start without the key when it cannot be had: the disk is being taken over, its I/O may wait. */
@@ -57,6 +57,7 @@ export class ServedDisk {
       sectorSize: disk.sectorSize,
       readOnly: options.readOnly,
       direct: options.direct,
+      ...{ holes: disk.holes, discard: options.discard && disk.holes && !options.readOnly },
     });
   }
 
@@ -96,27 +97,25 @@ export class ServedDisk {
   }
 
   async #start(): Promise<void> {
-    const patienceEndsMs = performance.now() + this.options.kmsWaitMs;
-    for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 2_000)) {
-      const startedMs = performance.now();
-      const failure = await this.#restore();
-      if (!failure) {
-        this.#take('restored', startedMs);
-        break;
-      }
-      if (this.options.takeover) {
-        this.#reason = failure.message;
-        if (this.options.terms.onKeyLoss === 'fail') await this.engineDisk.fail();
-        this.#take(answerOfGroup(failure.group), startedMs);
-        break;
-      }
-      if (failure.group !== 'unreachable' || performance.now() >= patienceEndsMs) throw failure;
-      this.log.warn({ event: 'kms_unreachable', code: failure.code }, failure.message);
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    }
+    // A disk that is taken over starts without its key when it must.
+    const waitMs = this.options.takeover ? 0 : this.options.kmsWaitMs;
+    await patiently(waitMs, this.log, () => this.#first());
     if (canWatch(this.provider)) {
       this.#watch = this.provider.watch(this.disk.token.keyId, () => this.#ask());
     }
+  }
+
+  async #first(): Promise<void> {
+    const startedMs = performance.now();
+    const failure = await this.#restore();
+    if (!failure) {
+      this.#take('restored', startedMs);
+      return;
+    }
+    if (!this.options.takeover) throw failure;
+    this.#reason = failure.message;
+    if (this.options.terms.onKeyLoss === 'fail') await this.engineDisk.fail();
+    this.#take(answerOfGroup(failure.group), startedMs);
   }
 
   /** Asks the KMS once and acts on the answer; a call while one is under way makes it ask once more after. */

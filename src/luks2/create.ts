@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import { BINARY_SIZE_BYTES, type Luks2Header, type Luks2Metadata } from './header.js';
 import type { JsonObject } from './json.js';
-import { CIPHER, parseMetadata } from './metadata.js';
+import { ALLOW_DISCARDS, CIPHER, parseMetadata } from './metadata.js';
 import { encodeToken, type SealdiskToken } from './token.js';
 
 export const NEW_HDR_SIZE_BYTES = 16 * 1024;
@@ -65,6 +65,7 @@ function newMetadata({ sectorSize, digest, token }: NewHeader): JsonObject {
     config: {
       json_size: String(NEW_HDR_SIZE_BYTES - BINARY_SIZE_BYTES),
       keyslots_size: String(NEW_OFFSET_BYTES - 2 * NEW_HDR_SIZE_BYTES),
+      ...(token.holes ? { flags: [ALLOW_DISCARDS] } : {}),
     },
   };
 }

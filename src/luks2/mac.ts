@@ -1,8 +1,8 @@
 /**
  * What `header_mac` is computed over: everything that a thief of the file could twist to have the right key used wrongly.
  *
- * UUID, segments, requirements, the digest and the object's kind and id, in one canonical form: JSON with keys sorted by
- * code unit, no white space, UTF-8. Keyslots are left out, and so is the digest's list of them: an owner may add a
+ * UUID, segments, requirements, the digest, the object's kind and id, and (where there are any) holes and generation, in
+ * one canonical form: JSON with keys sorted by code unit, no white space, UTF-8. Keyslots are left out, and so is the digest's list of them: an owner may add a
  * recovery passphrase with cryptsetup at any time. The MAC itself is HMAC-SHA-256 keyed by HKDF(data key, "sealdisk header");
  * the engine computes it.
  */
@@ -16,17 +16,20 @@ export const HEADER_MAC_LABEL = 'sealdisk header';
 
 export function macMessage(header: Luks2Header): Buffer {
   const { type, hash, iterations, salt, digest, segments } = digestRecordOf(header);
+  const { object, holes, generation } = tokenOf(header);
   const message = {
     uuid: header.uuid,
     segments: { '0': { ...header.metadata.segments['0'] } },
     requirements: header.metadata.config.requirements?.mandatory ?? [],
     digest: { type, hash, iterations, salt, digest, segments },
-    object: tokenOf(header).object,
+    object,
+    ...(holes ? { holes } : {}),
+    ...(generation > 0 ? { generation } : {}),
   };
   return Buffer.from(canonicalJson(message), 'utf8');
 }
 
-type Canonical = string | number | readonly Canonical[] | { readonly [key: string]: Canonical };
+type Canonical = string | number | boolean | readonly Canonical[] | { readonly [key: string]: Canonical };
 
 /** JSON with keys sorted by UTF-16 code unit and no white space; strings and numbers as JSON.stringify writes them. */
 export function canonicalJson(value: Canonical): string {

@@ -20,6 +20,8 @@ import {
 import { isObject, type JsonObject, type JsonValue, printable, show } from './json.js';
 
 export const CIPHER = 'aes-xts-plain64';
+/** LUKS2's own persistent flag: `cryptsetup open` lets discards through to the file. */
+export const ALLOW_DISCARDS = 'allow-discards';
 export const DIGEST_SIZE_BYTES = 32;
 export const DIGEST_SALT_SIZE_BYTES = 32;
 /** The least that cryptsetup accepts; the most bounds the time that a hostile header can cost to some ten seconds. */

@@ -2,8 +2,9 @@
  * The LUKS2 token `sealdisk-kms`: which key wraps the data key of this disk, and what the disk is.
  *
  * A header has exactly one. It binds to no keyslot. Every field is bounded and unknown fields are refused: what is added to
- * the format raises `version`. `headerMac` (mac.ts) proves the rest of the header, and the KMS proves `wrappedKey`; the
- * other fields are for people and are proved by nothing, so nothing that matters is decided by them.
+ * the format raises `version`. `headerMac` (mac.ts) proves the rest of the header, `object`, `holes` and `generation`; the
+ * KMS proves `wrappedKey`; the other fields are for people and are proved by nothing, so nothing that matters is decided
+ * by them.
  */
 
 import { fail } from '../errors.js';
@@ -42,6 +43,10 @@ export interface SealdiskToken {
   /** ISO 8601 in UTC with milliseconds, as Date.prototype.toISOString writes it. */
   readonly createdAt: string;
   readonly tags: Readonly<Record<string, string>>;
+  /** A sector whose ciphertext is all zero bytes reads as zeros. Part of `headerMac`. */
+  readonly holes: boolean;
+  /** Grows by one with each header that sealdisk writes; 0 at birth. Part of `headerMac`. */
+  readonly generation: number;
   /** 32 bytes. */
   readonly headerMac: Buffer;
 }
@@ -83,6 +88,8 @@ export function encodeToken(token: SealdiskToken): JsonObject {
     source: token.source,
     created_at: token.createdAt,
     tags: { ...token.tags },
+    ...(token.holes ? { holes: true } : {}),
+    ...(token.generation > 0 ? { generation: token.generation } : {}),
     header_mac: token.headerMac.toString('base64'),
   };
   decodeToken(json);
@@ -102,6 +109,8 @@ const FIELDS = [
   'source',
   'created_at',
   'tags',
+  'holes',
+  'generation',
   'header_mac',
 ];
 
@@ -122,6 +131,8 @@ export function decodeToken(json: JsonObject): SealdiskToken {
     source: text(json, 'source', 0, OBJECT_ID_MAX_BYTES),
     createdAt: decodeTime(json),
     tags: decodeTags(json.tags),
+    holes: decodeHoles(json.holes),
+    generation: decodeGeneration(json.generation),
     headerMac: bytes(json, 'header_mac', HEADER_MAC_SIZE_BYTES, HEADER_MAC_SIZE_BYTES),
   };
 }
@@ -154,6 +165,18 @@ function decodeTags(json: JsonValue | undefined): Record<string, string> {
     tags[key] = checkText(`tag ${show(key)}`, value, 0, TAG_VALUE_MAX_BYTES);
   }
   return tags;
+}
+
+/** One spelling of each value: what is false or 0 is left out. */
+function decodeHoles(json: JsonValue | undefined): boolean {
+  if (json !== undefined && json !== true) refuse('holes', show(json), 'true, or no such field');
+  return json === true;
+}
+
+function decodeGeneration(json: JsonValue | undefined): number {
+  if (json === undefined) return 0;
+  const whole = typeof json === 'number' && Number.isSafeInteger(json) && json > 0;
+  return whole ? json : refuse('generation', show(json), 'a whole number above 0, or no such field');
 }
 
 const text = (json: JsonObject, field: string, minBytes: number, maxBytes: number) =>

@@ -27,8 +27,15 @@ export async function diskRig(t: Test) {
     at,
     kms,
     provider,
-    create: async (name: string) => {
-      const disk = { path: at(name), sizeBytes: 1n << 20n, sectorSize: 4096, name, tags: {} } as const;
+    create: async (name: string, discard = false) => {
+      const disk = {
+        path: at(name),
+        sizeBytes: 1n << 20n,
+        sectorSize: 4096,
+        name,
+        tags: {},
+        discard,
+      } as const;
       await createDisk(disk, await provider(), TIMEOUT_MS);
       return readDisk(at(name));
     },

@@ -33,6 +33,7 @@ async function served(
     terms: { onKeyLoss, checkIntervalMs: checkMs, graceMs },
     readOnly: false,
     direct: false,
+    discard: false,
     kmsWaitMs: 60_000,
     takeover: false,
     ...rest,

@@ -30,6 +30,14 @@ t.test('has the HMAC that another program computes (Python, from docs/format.md)
   t.equal(macOf(header, DATA_KEY).toString('base64'), '5GgFlPZ9S5Y7vXD8AODBV4NpjcPR2CrpKN+jW0jt0uo=');
 });
 
+t.test('has the form and the HMAC of docs/format.md on a disk with holes and a generation', async (t) => {
+  const later = sampleHeader({ token: { holes: true, generation: 2 } });
+  const tail = message.toString().slice(message.toString().indexOf('"object"'));
+  const head = message.toString().slice(0, -tail.length);
+  t.equal(macMessage(later).toString(), `${head}"generation":2,"holes":true,${tail}`);
+  t.equal(macOf(later).toString('base64'), '3QAMVVwr45oWWMDKwhnocy+3+7bgSc1IvzuJOpkheJ0=');
+});
+
 t.test('changes with everything that a thief could twist', async (t) => {
   const twists: Record<string, Luks2Header> = {
     uuid: { ...header, uuid: UUID.replace('0', '1') },
@@ -46,6 +54,8 @@ t.test('changes with everything that a thief could twist', async (t) => {
     'digest segments': digest({ segments: [] }),
     'object kind': withToken(header, sampleToken({ object: { kind: 'snapshot', id: UUID } })),
     'object id': withToken(header, sampleToken({ object: { kind: 'disk', id: 'another' } })),
+    holes: withToken(header, sampleToken({ holes: true })),
+    generation: withToken(header, sampleToken({ generation: 1 })),
   };
   for (const [what, twisted] of Object.entries(twists)) t.notOk(macMessage(twisted).equals(message), what);
 });

@@ -23,6 +23,8 @@ export const sampleToken = (changes: Partial<SealdiskToken> = {}): SealdiskToken
   source: '',
   createdAt: '2026-01-31T12:00:00.000Z',
   tags: { team: 'storage' },
+  holes: false,
+  generation: 0,
   headerMac: Buffer.alloc(32),
   ...changes,
 });

@@ -69,7 +69,11 @@ export async function newDisk(
   try {
     const path = join(poolDir, `${alias.slice('alias/'.length)}.disk`);
     return {
-      ...(await createDisk({ path, sizeBytes, sectorSize, name: '', tags: {} }, provider, 30_000)),
+      ...(await createDisk(
+        { path, sizeBytes, sectorSize, name: '', tags: {}, discard: false },
+        provider,
+        30_000,
+      )),
       key,
     };
   } finally {
@@ -86,6 +90,8 @@ export const requestFor = (
   index: null,
   readOnly: false,
   direct: false,
+  discard: false,
+  expectedKey: null,
   onKeyLoss: 'hang',
   checkIntervalMs: 500,
   graceMs: null,

@@ -59,6 +59,11 @@ export const TOKEN_FLAWS: readonly Flaw[] = [
   { title: 'tags that are an array', code: 'LUKS2_TOKEN', json: token({ tags: ['a'] }) },
   { title: 'a tag whose value is a number', code: 'LUKS2_TOKEN', json: token({ tags: { a: 1 } }) },
   { title: 'a tag without a key', code: 'LUKS2_TOKEN', json: token({ tags: { '': 'a' } }) },
+  { title: 'holes that are false, not absent', code: 'LUKS2_TOKEN', json: token({ holes: false }) },
+  { title: 'holes that are text', code: 'LUKS2_TOKEN', json: token({ holes: 'true' }) },
+  { title: 'a generation of 0, not absent', code: 'LUKS2_TOKEN', json: token({ generation: 0 }) },
+  { title: 'a generation below 0', code: 'LUKS2_TOKEN', json: token({ generation: -1 }) },
+  { title: 'a generation that is text', code: 'LUKS2_TOKEN', json: token({ generation: '1' }) },
   { title: '51 tags', code: 'LUKS2_TOKEN', json: token({ tags: tags(51) }) },
   {
     title: 'a header_mac of 31 bytes',
