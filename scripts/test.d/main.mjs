@@ -24,16 +24,14 @@ const done = (report) => {
 };
 const onLine = verbose ? (text) => say(`     ${text}\n`) : () => {};
 
-/** What a guest cannot build as fast as we can. */
-function built(programs) {
-  return programs.filter((program) => {
-    if (program.build === undefined) return true;
-    const make = spawnSync('make', ['-s', '-j2', '-f', 'native/test/Makefile', program.build], {
-      encoding: 'utf8',
-    });
-    if (make.status === 0) return true;
+/** The programs whose needs are met; one whose needs cannot be made has failed. */
+function ready(programs) {
+  return programs.filter(({ name, needs }) => {
+    if (needs === undefined) return true;
+    const made = spawnSync(needs[0], needs.slice(1), { encoding: 'utf8' });
+    if (made.status === 0) return true;
     total.failed++;
-    say(`FAIL ${program.name}  does not build\n${make.stderr}`);
+    say(`FAIL ${name}  ${needs.join(' ')}\n${made.stderr}`);
     return false;
   });
 }
@@ -42,7 +40,7 @@ mkdirSync('build', { recursive: true });
 for (const suite of select(suites(), wanted)) {
   if (suite.programs.length === 0) continue;
   say(`--- ${suite.name}\n`);
-  const programs = built(suite.programs);
+  const programs = ready(suite.programs);
   if (suite.where === 'guest') await runInGuest(programs, done, onLine);
   else await runHere(programs, Math.min(suite.jobs, availableParallelism()), done, onLine);
 }
