@@ -39,17 +39,17 @@ class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
 
   static Napi::Value make(Napi::Env env, Disk& disk, const CallbackInfo& info) {
     const Napi::Object options = objectArgument(info, 0);
-    const int fd = static_cast<int>(wholeNumber(options, "fd", 0, INT32_MAX));
+    ConnectionOptions served;
+    served.socketFd = static_cast<int>(wholeNumber(options, "fd", 0, INT32_MAX));
     const Napi::Value rest = member(options, "rest");
-    std::span<const uint8_t> restBytes;
-    if (!rest.IsUndefined()) restBytes = bytes(env, rest, "rest");
-    const bool readOnly = boolean(options, "readOnly", false);
+    if (!rest.IsUndefined()) served.rest = bytes(env, rest, "rest");
+    served.negotiated.readOnly = boolean(options, "readOnly", false);
 
     Instance& instance = instanceOf(env);
     const auto deferred = Napi::Promise::Deferred::New(env);
     Napi::Object object = instance.connection.New({});
     object.Set("ended", deferred.Promise());
-    Unwrap(object)->connection_ = disk.serve(fd, restBytes, readOnly, [&js = instance.js, deferred](const auto& end) {
+    Unwrap(object)->connection_ = disk.serve(std::move(served), [&js = instance.js, deferred](const auto& end) {
       js.post([&js, deferred, end](Napi::Env env) {
         js.settled(env);
         Napi::Object result = Napi::Object::New(env);
@@ -97,7 +97,7 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
         env, "EngineDisk",
         {InstanceAccessor<&DiskHandle::gate>("gate"), InstanceMethod<&DiskHandle::goLive>("goLive"),
          InstanceMethod<&DiskHandle::hang>("hang"), InstanceMethod<&DiskHandle::fail>("fail"),
-         InstanceMethod<&DiskHandle::serve>("serve"), InstanceMethod<&DiskHandle::stats>("stats"),
+         InstanceMethod<&DiskHandle::resize>("resize"), InstanceMethod<&DiskHandle::serve>("serve"), InstanceMethod<&DiskHandle::stats>("stats"),
          InstanceMethod<&DiskHandle::close>("close")});
   }
 
@@ -109,7 +109,7 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
       DiskOptions options;
       options.path = text(from, "path");
       options.geometry.offsetBytes = unsigned64(from, "offsetBytes");
-      options.geometry.sizeBytes = unsigned64(from, "sizeBytes");
+      options.sizeBytes = unsigned64(from, "sizeBytes");
       options.geometry.sectorBytes = static_cast<uint32_t>(wholeNumber(from, "sectorSize", 512, 4096));
       options.readOnly = boolean(from, "readOnly", false);
       options.direct = boolean(from, "direct", false);
@@ -151,6 +151,13 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
 
   Napi::Value hang(const CallbackInfo& info) { return shut(info.Env(), Gate::State::hung); }
   Napi::Value fail(const CallbackInfo& info) { return shut(info.Env(), Gate::State::failed); }
+
+  void resize(const CallbackInfo& info) {
+    guarded(info.Env(), [&] {
+      const Napi::Value size = info.Length() ? info[0] : info.Env().Undefined();
+      disk(info.Env()).resize(unsigned64(info.Env(), size, "sizeBytes"));
+    });
+  }
 
   // Returns at once; the promise settles when the key is wiped.
   Napi::Value shut(Napi::Env env, Gate::State to) {

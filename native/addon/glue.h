@@ -65,13 +65,16 @@ inline Napi::Object objectArgument(const CallbackInfo& info, size_t index) {
   return info[index].As<Napi::Object>();
 }
 
-inline uint64_t unsigned64(const Napi::Object& object, const char* name) {
-  const Napi::Value value = member(object, name);
+inline uint64_t unsigned64(Napi::Env env, const Napi::Value& value, const char* name) {
   bool lossless = false;
-  if (!value.IsBigInt()) invalid(object.Env(), std::string(name) + " is not a bigint");
+  if (!value.IsBigInt()) invalid(env, std::string(name) + " is not a bigint");
   const uint64_t number = value.As<Napi::BigInt>().Uint64Value(&lossless);
-  if (!lossless) invalid(object.Env(), std::string(name) + " does not fit in 64 bits");
+  if (!lossless) invalid(env, std::string(name) + " does not fit in 64 bits");
   return number;
+}
+
+inline uint64_t unsigned64(const Napi::Object& object, const char* name) {
+  return unsigned64(object.Env(), member(object, name), name);
 }
 
 inline int64_t wholeNumber(Napi::Env env, const Napi::Value& value, const char* name, int64_t low, int64_t high) {

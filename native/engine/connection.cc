@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 #include "engine/pool.h"
 #include "engine/process.h"
@@ -27,11 +28,12 @@ int duplicate(int fd) {
 
 }  // namespace
 
-Connection::Connection(Disk& disk, int socketFd, std::span<const uint8_t> rest, bool readOnly, Ended ended)
+Connection::Connection(Disk& disk, ConnectionOptions options, Ended ended)
     : disk_(disk),
-      socket_(duplicate(socketFd)),
-      negotiated_{disk.geometry().sizeBytes, readOnly || disk.readOnly()},
-      rest_(rest.begin(), rest.end()),
+      socket_(duplicate(options.socketFd)),
+      makeChannel_(std::move(options.channel)),
+      negotiated_(options.negotiated),
+      rest_(options.rest.begin(), options.rest.end()),
       ended_(std::move(ended)) {
   disk_.counters().connections.fetch_add(1);
   const SignalsBlocked untilStarted;
@@ -64,7 +66,8 @@ void Connection::run() noexcept {
     if (!backing_) throw std::runtime_error("the kernel refuses another io_uring");
     store_.emplace(mailbox_);
     executor_.emplace(disk_, *backing_, replies_);
-    receiver_.emplace(socket_.get(), negotiated_, *store_, *executor_, rest_);
+    channel_ = std::exchange(makeChannel_, nullptr)(socket_.get());
+    receiver_.emplace(*channel_, negotiated_, *store_, *executor_, rest_);
     rest_ = {};
     loop();
   } catch (const std::exception& error) {  // before the loop, which does not throw
@@ -82,6 +85,7 @@ void Connection::release() noexcept {
   receiver_.reset();
   executor_.reset();
   store_.reset();
+  channel_.reset();
   socket_.close();
 }
 
@@ -115,7 +119,7 @@ void Connection::judge(Receiver::Verdict verdict) noexcept {
   using Verdict = Receiver::Verdict;
   using Reason = ConnectionEnd::Reason;
   stalled_ = verdict == Verdict::stalled;
-  inputWaits_ = verdict == Verdict::again;
+  inputWaits_ = verdict == Verdict::again || (verdict == Verdict::more && channel_->holdsInput());
   switch (verdict) {
     case Verdict::more:
     case Verdict::again:
@@ -135,9 +139,10 @@ void Connection::judge(Receiver::Verdict verdict) noexcept {
 }
 
 void Connection::sendReplies() noexcept {
+  if (channel_->holdsOutput() && channel_->flush() != 0) broken_ = true;
   if (replies_.empty()) return;
   JobList done;
-  if (broken_ || replies_.send(socket_.get(), done) != 0) {
+  if (broken_ || replies_.send(*channel_, done) != 0) {
     broken_ = true;  // the end of file follows, or is here
     replies_.drop(done);
   }
@@ -160,11 +165,15 @@ void Connection::end(ConnectionEnd::Reason reason, std::string detail, bool pati
 }
 
 bool Connection::over() const noexcept {
-  return ending_ && executor_->inFlight() == 0 && (replies_.empty() || !patient_);
+  return ending_ && executor_->inFlight() == 0 && (!patient_ || !repliesLeft());
+}
+
+bool Connection::repliesLeft() const noexcept {
+  return !replies_.empty() || (!broken_ && channel_->holdsOutput());
 }
 
 short Connection::wantedEvents() const noexcept {
-  short events = replies_.empty() ? 0 : POLLOUT;
+  short events = repliesLeft() ? POLLOUT : 0;
   if (!ending_ && !stalled_) events |= POLLIN;
   if (!ending_ && stalled_ && executor_->parked()) events |= POLLRDHUP;
   return events;

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/channel.h"
 #include "engine/executor.h"
 #include "engine/fd.h"
 #include "engine/mailbox.h"
@@ -24,6 +25,13 @@
 #include "engine/reply.h"
 
 namespace sealdisk {
+
+struct ConnectionOptions {
+  int socketFd = -1;                // duplicated
+  std::span<const uint8_t> rest{};  // what was read from it already, at most kReceiveBytes
+  Negotiated negotiated;
+  MakeChannel channel = makeSocketChannel;  // called on the connection's thread
+};
 
 struct ConnectionEnd {
   enum class Reason { disconnect, eof, protocol, closed, error };
@@ -36,7 +44,7 @@ class Connection {
   using Ended = std::function<void(const ConnectionEnd&)>;
 
   // See Disk::serve, which alone makes one. Starts the thread.
-  Connection(Disk& disk, int socketFd, std::span<const uint8_t> rest, bool readOnly, Ended ended);
+  Connection(Disk& disk, ConnectionOptions options, Ended ended);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -58,10 +66,13 @@ class Connection {
   void sendReplies() noexcept;
   void end(ConnectionEnd::Reason reason, std::string detail, bool patient) noexcept;
   bool over() const noexcept;
+  bool repliesLeft() const noexcept;
   short wantedEvents() const noexcept;
 
   Disk& disk_;
   Fd socket_;
+  MakeChannel makeChannel_;
+  std::unique_ptr<Channel> channel_;
   Mailbox mailbox_;
   std::optional<JobStore> store_;
   ReplyQueue replies_;

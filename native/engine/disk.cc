@@ -27,9 +27,6 @@ void checkGeometry(const Geometry& geometry) {
   const uint64_t sector = geometry.sectorBytes;
   if (sector != 512 && sector != 4096) throw std::invalid_argument("sector size is neither 512 nor 4096");
   if (geometry.offsetBytes % sector) throw std::invalid_argument("offset is not a multiple of the sector size");
-  if (geometry.sizeBytes == 0 || geometry.sizeBytes % sector)
-    throw std::invalid_argument("size is zero or not a multiple of the sector size");
-  if (geometry.sizeBytes > INT64_MAX - geometry.offsetBytes) throw std::invalid_argument("size is too large");
 }
 
 void holdAgainstOthers(int fd, const DiskOptions& options) {
@@ -60,10 +57,7 @@ std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
   disk->fd_ = ::open(options.path.c_str(), flags);
   if (disk->fd_ < 0) failWith(errno, "open");
   holdAgainstOthers(disk->fd_, options);
-  const off_t end = lseek(disk->fd_, 0, SEEK_END);  // also right for block devices
-  if (end < 0) failWith(errno, "lseek");
-  const uint64_t needed = options.geometry.offsetBytes + options.geometry.sizeBytes;
-  if (static_cast<uint64_t>(end) < needed) throw DiskTooSmall(static_cast<uint64_t>(end), needed);
+  disk->resize(options.sizeBytes);
   if (options.direct) tryDirectRead(disk->fd_, options.geometry);
 
   const BackingKind kind = backingFromEnvironment();
@@ -73,6 +67,21 @@ std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
 }
 
 Disk::~Disk() { close(); }
+
+void Disk::checkSize(uint64_t sizeBytes) const {
+  if (sizeBytes == 0 || sizeBytes % geometry_.sectorBytes)
+    throw std::invalid_argument("size is zero or not a multiple of the sector size");
+  if (sizeBytes > INT64_MAX - geometry_.offsetBytes) throw std::invalid_argument("size is too large");
+  const off_t end = lseek(fd_, 0, SEEK_END);  // also right for block devices
+  if (end < 0) failWith(errno, "lseek");
+  const uint64_t needed = geometry_.offsetBytes + sizeBytes;
+  if (static_cast<uint64_t>(end) < needed) throw DiskTooSmall(static_cast<uint64_t>(end), needed);
+}
+
+void Disk::resize(uint64_t sizeBytes) {
+  checkSize(sizeBytes);
+  sizeBytes_.store(sizeBytes, std::memory_order_relaxed);
+}
 
 void Disk::goLive(XtsKey key) {
   gate_.open(std::move(key));
@@ -94,12 +103,12 @@ void Disk::forgetEnded() {
   std::erase_if(connections_, [](const auto& connection) { return connection->finished(); });
 }
 
-std::shared_ptr<Connection> Disk::serve(int socketFd, std::span<const uint8_t> rest, bool readOnly,
-                                        std::function<void(const ConnectionEnd&)> ended) {
+std::shared_ptr<Connection> Disk::serve(ConnectionOptions options, std::function<void(const ConnectionEnd&)> ended) {
   if (fd_ < 0) throw std::invalid_argument("the disk is closed");
-  if (rest.size() > kReceiveBytes) throw std::invalid_argument("more bytes were read ahead than are taken over");
+  if (options.rest.size() > kReceiveBytes) throw std::invalid_argument("more bytes were read ahead than are taken over");
+  options.negotiated.readOnly |= readOnly_;
   forgetEnded();
-  auto connection = std::make_shared<Connection>(*this, socketFd, rest, readOnly, std::move(ended));
+  auto connection = std::make_shared<Connection>(*this, std::move(options), std::move(ended));
   const std::lock_guard lock(connectionsMutex_);
   connections_.push_back(connection);
   return connection;

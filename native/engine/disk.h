@@ -4,8 +4,8 @@
 // writer waits), and an OFD lock from the segment to the end of the file (write; read when read-only), which makes any
 // second attachment fail. A Disk starts hung, without a key.
 //
-// Threads: open(), goLive(), shut(), serve() and close() belong to one control thread (Node's). Connection threads use
-// fd(), geometry(), gate(), ranges(), counters() and syncs(), which are safe for all. Lock order: closeMutex_,
+// Threads: open(), goLive(), shut(), resize(), serve() and close() belong to one control thread (Node's). Connection threads use
+// fd(), geometry(), sizeBytes(), gate(), ranges(), counters() and syncs(), which are safe for all. Lock order: closeMutex_,
 // connectionsMutex_. The latter is only held around the list of connections.
 #pragma once
 
@@ -26,16 +26,17 @@ namespace sealdisk {
 class Connection;
 class Pool;
 struct ConnectionEnd;
+struct ConnectionOptions;
 
 struct Geometry {
   uint64_t offsetBytes = 0;  // of the segment in the file
-  uint64_t sizeBytes = 0;
   uint32_t sectorBytes = 4096;
 };
 
 struct DiskOptions {
   std::string path;
   Geometry geometry;
+  uint64_t sizeBytes = 0;
   bool readOnly = false;
   bool direct = false;
 };
@@ -65,10 +66,13 @@ class Disk {
   // To hung or failed. `wiped`: see Gate::shut.
   void shut(Gate::State to, std::function<void()> wiped);
 
-  // Serves `socketFd`, which is duplicated. `rest` is what was already read from it, at most kReceiveBytes. `ended` is
-  // called once, on the connection's thread, as its last act. Throws std::system_error, std::invalid_argument.
-  std::shared_ptr<Connection> serve(int socketFd, std::span<const uint8_t> rest, bool readOnly,
-                                    std::function<void(const ConnectionEnd&)> ended);
+  // Serves another size from now on, to the connections that are there, too. Who shrinks a disk does so when nobody uses
+  // its end. Throws std::invalid_argument, std::system_error, DiskTooSmall when the file does not reach so far.
+  void resize(uint64_t sizeBytes);
+
+  // Serves a socket. `ended` is called once, on the connection's thread, as its last act. Throws std::system_error,
+  // std::invalid_argument.
+  std::shared_ptr<Connection> serve(ConnectionOptions options, std::function<void(const ConnectionEnd&)> ended);
 
   // Ends the connections (requests in flight finish), syncs the file, wipes the key. Blocks; twice is fine, also from two
   // threads, but nothing else may be called after it began. Returns the errno of the sync, or 0.
@@ -76,6 +80,7 @@ class Disk {
 
   int fd() const noexcept { return fd_; }
   const Geometry& geometry() const noexcept { return geometry_; }
+  uint64_t sizeBytes() const noexcept { return sizeBytes_.load(std::memory_order_relaxed); }
   bool readOnly() const noexcept { return readOnly_; }
   Gate& gate() noexcept { return gate_; }
   RangeLock& ranges() noexcept { return ranges_; }
@@ -88,9 +93,11 @@ class Disk {
   Disk() = default;
   void notifyConnections();
   void forgetEnded();
+  void checkSize(uint64_t sizeBytes) const;
 
   int fd_ = -1;
   Geometry geometry_;
+  std::atomic<uint64_t> sizeBytes_{0};
   bool readOnly_ = false;
   std::unique_ptr<Pool> pool_;
   Gate gate_;

@@ -19,6 +19,8 @@ class Executor {
   Executor(Disk& disk, Backing& backing, ReplyQueue& replies) noexcept
       : disk_(disk), backing_(backing), replies_(replies) {}
 
+  // Of the export, now.
+  uint64_t sizeBytes() const noexcept { return disk_.sizeBytes(); }
   // Bytes of the arena that a request needs; 0 when none.
   size_t bufferBytes(const Request& request) const noexcept;
   uint32_t lead(const Request& request) const noexcept {

@@ -1,8 +1,5 @@
 #include "engine/receiver.h"
 
-#include <sys/socket.h>
-#include <sys/uio.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -10,9 +7,9 @@
 
 namespace sealdisk {
 
-Receiver::Receiver(int socketFd, const Negotiated& negotiated, JobStore& store, Executor& executor,
+Receiver::Receiver(Channel& channel, const Negotiated& negotiated, JobStore& store, Executor& executor,
                    std::span<const uint8_t> rest)
-    : socketFd_(socketFd),
+    : channel_(channel),
       negotiated_(negotiated),
       store_(store),
       executor_(executor),
@@ -36,7 +33,7 @@ Receiver::Verdict Receiver::takeHeader(bool& progressed) noexcept {
     fault_ = "request magic is wrong";
     return Verdict::protocol;
   }
-  const auto refusal = check(*request, negotiated_);
+  const auto refusal = check(*request, negotiated_, executor_.sizeBytes());
   if (request->command == Command::disconnect) return Verdict::disconnect;
   if (refusal && request->payloadBytes() > kSkippedMaxBytes) {
     fault_ = "write is longer than is skipped";
@@ -100,14 +97,11 @@ Receiver::Verdict Receiver::receive() noexcept {
   }
   const size_t room = kReceiveBytes - end_;
   vectors[count++] = {buffer_ + end_, room};
-  msghdr message{};
-  message.msg_iov = vectors;
-  message.msg_iovlen = count;
-  const ssize_t result = recvmsg(socketFd_, &message, MSG_DONTWAIT);
+  const ssize_t result = channel_.receive(vectors, count);
+  if (result == -EAGAIN) return Verdict::more;
   if (result < 0) {
-    if (errno == EAGAIN || errno == EINTR) return Verdict::more;
-    error_ = errno;
-    return errno == ECONNRESET ? Verdict::cut : Verdict::error;
+    error_ = static_cast<int>(-result);
+    return error_ == ECONNRESET ? Verdict::cut : Verdict::error;
   }
   if (result == 0) return current_ || skip_ || available() ? Verdict::cut : Verdict::eof;
   const auto got = static_cast<size_t>(result);

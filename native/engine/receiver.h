@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 
+#include "engine/channel.h"
 #include "engine/executor.h"
 #include "engine/job_store.h"
 #include "engine/limits.h"
@@ -28,7 +29,7 @@ class Receiver {
     error,       // the socket failed; error() is the errno
   };
 
-  Receiver(int socketFd, const Negotiated& negotiated, JobStore& store, Executor& executor,
+  Receiver(Channel& channel, const Negotiated& negotiated, JobStore& store, Executor& executor,
            std::span<const uint8_t> rest);
 
   // Works off what is in the buffer.
@@ -45,7 +46,7 @@ class Receiver {
   void takePayload() noexcept;
   void compact() noexcept;
 
-  const int socketFd_;
+  Channel& channel_;
   const Negotiated negotiated_;
   JobStore& store_;
   Executor& executor_;

@@ -1,8 +1,6 @@
 #include "engine/reply.h"
 
 #include <endian.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <cerrno>
 #include <cstring>
@@ -38,7 +36,7 @@ void ReplyQueue::push(Job* job) noexcept {
   queue_.push(job);
 }
 
-int ReplyQueue::send(int socketFd, JobList& sent) noexcept {
+int ReplyQueue::send(Channel& channel, JobList& sent) noexcept {
   while (!queue_.empty()) {
     iovec vectors[kReplyVectors];
     size_t count = 0, total = 0, skip = frontSent_;
@@ -46,12 +44,8 @@ int ReplyQueue::send(int socketFd, JobList& sent) noexcept {
       count += parts(job, skip, vectors + count);
       total += replyBytes(job) - skip;
     }
-    msghdr message{};
-    message.msg_iov = vectors;
-    message.msg_iovlen = count;
-    const ssize_t result = sendmsg(socketFd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (result < 0 && errno == EINTR) continue;
-    if (result < 0) return errno == EAGAIN || errno == ENOBUFS ? 0 : errno;
+    const ssize_t result = channel.send(vectors, count);
+    if (result < 0) return result == -EAGAIN ? 0 : static_cast<int>(-result);
     frontSent_ += static_cast<size_t>(result);
     while (!queue_.empty() && frontSent_ >= replyBytes(queue_.front())) {
       frontSent_ -= replyBytes(queue_.front());

@@ -4,6 +4,7 @@
 // send() or drop(). Owner: the connection's thread.
 #pragma once
 
+#include "engine/channel.h"
 #include "engine/job.h"
 
 namespace sealdisk {
@@ -13,9 +14,9 @@ class ReplyQueue {
   void push(Job* job) noexcept;
   bool empty() const noexcept { return queue_.empty(); }
 
-  // Sends what the socket takes now; moves what is wholly sent to `sent`. The errno of a socket that takes no more for
+  // Sends what the channel takes now; moves what it has wholly taken to `sent`. The errno of one that takes no more for
   // ever, or 0.
-  int send(int socketFd, JobList& sent) noexcept;
+  int send(Channel& channel, JobList& sent) noexcept;
   // All that is left, unsent.
   void drop(JobList& dropped) noexcept;
 

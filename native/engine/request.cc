@@ -46,7 +46,7 @@ std::optional<Request> parse(std::span<const uint8_t, kRequestBytes> wire) noexc
   return request;
 }
 
-std::optional<Refusal> check(const Request& request, const Negotiated& negotiated) noexcept {
+std::optional<Refusal> check(const Request& request, const Negotiated& negotiated, uint64_t sizeBytes) noexcept {
   const auto refuse = [](NbdErrno error, const char* rule, uint64_t found, uint64_t limit) {
     return std::optional<Refusal>(Refusal{error, rule, found, limit});
   };
@@ -72,10 +72,10 @@ std::optional<Refusal> check(const Request& request, const Negotiated& negotiate
     return refuse(NbdErrno::inval, "read is no longer than served", request.length, kServedMaxBytes);
   if (request.command == Command::write && request.length > kServedMaxBytes)
     return refuse(NbdErrno::inval, "write is no longer than served", request.length, kServedMaxBytes);
-  if (request.offset > negotiated.sizeBytes || request.length > negotiated.sizeBytes - request.offset) {
+  if (request.offset > sizeBytes || request.length > sizeBytes - request.offset) {
     const bool grows = request.command == Command::write || zeroes;  // proto.md asks for ENOSPC of these two
     return refuse(grows ? NbdErrno::nospc : NbdErrno::inval, "request ends inside the export", request.offset,
-                  negotiated.sizeBytes);
+                  sizeBytes);
   }
   if (request.flags & kFlagFastZero)  // zeros are encrypted and written: never faster than a write
     return refuse(NbdErrno::notsup, "zeroing is not asked to be fast", request.flags, allowed);

@@ -52,8 +52,7 @@ struct Request {
 
 // What was agreed in the handshake.
 struct Negotiated {
-  uint64_t sizeBytes;
-  bool readOnly;
+  bool readOnly = false;
 };
 
 struct Refusal {
@@ -65,8 +64,9 @@ struct Refusal {
 // Empty when the magic is wrong: then the byte stream is lost, and with it the connection.
 std::optional<Request> parse(std::span<const uint8_t, kRequestBytes> wire) noexcept;
 
-// The first rule that the request breaks. Disconnect is no business of this function: it is never refused.
-std::optional<Refusal> check(const Request& request, const Negotiated& negotiated) noexcept;
+// The first rule that the request breaks, on an export of `sizeBytes`. Disconnect is no business of this function: it is
+// never refused.
+std::optional<Refusal> check(const Request& request, const Negotiated& negotiated, uint64_t sizeBytes) noexcept;
 
 // The wire's few numbers for a Linux errno (proto.md, "Error values").
 NbdErrno onWire(int error) noexcept;

@@ -152,7 +152,7 @@ TEST("a thread that cannot be started is an error that leaves nothing behind") {
   setenv("SEALDISK_IO", "pool", 1);
   TemporaryFile file(2 * MiB);
   threadsAllowed = 3;  // some of the pool
-  CHECK_THROWS(std::system_error, Disk::open({file.path(), {1 * MiB, 1 * MiB, 4096}, false, false}));
+  CHECK_THROWS(std::system_error, Disk::open({file.path(), {1 * MiB, 4096}, 1 * MiB, false, false}));
   unsetenv("SEALDISK_IO");
   threadsAllowed = INT_MAX;
   CHECK_EQ(openFds(), before + 1 + 2);  // the temporary file, and the pair that the failed connect() left to us

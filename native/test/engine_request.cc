@@ -10,11 +10,12 @@ using sealdisk::onWire, sealdisk::parse;
 
 namespace {
 
-constexpr Negotiated kDisk{1 * MiB, false}, kReadOnlyDisk{1 * MiB, true}, kHugeDisk{uint64_t{1} << 40, false};
+constexpr Negotiated kWritable{false}, kReadOnly{true};
+constexpr uint64_t kSize = 1 * MiB, kHugeSize = uint64_t{1} << 40;
 
 NbdErrno verdict(Command command, uint64_t offset, uint32_t length, uint16_t flags = 0,
-                 const Negotiated& disk = kDisk) {
-  const auto refusal = sealdisk::check({flags, command, 0, offset, length}, disk);
+                 const Negotiated& negotiated = kWritable, uint64_t sizeBytes = kSize) {
+  const auto refusal = sealdisk::check({flags, command, 0, offset, length}, negotiated, sizeBytes);
   return refusal ? refusal->errnoOnWire : NbdErrno::ok;
 }
 
@@ -67,17 +68,17 @@ TEST("refuses a length of zero") {
 
 TEST("serves 64 MiB in one request, and not one byte more") {
   for (const Command command : {Command::read, Command::write}) {
-    CHECK(verdict(command, 3, kServedMaxBytes, 0, kHugeDisk) == NbdErrno::ok);
-    CHECK(verdict(command, 0, kServedMaxBytes + 1, 0, kHugeDisk) == NbdErrno::inval);
+    CHECK(verdict(command, 3, kServedMaxBytes, 0, kWritable, kHugeSize) == NbdErrno::ok);
+    CHECK(verdict(command, 0, kServedMaxBytes + 1, 0, kWritable, kHugeSize) == NbdErrno::inval);
   }
-  CHECK(verdict(Command::writeZeroes, 0, UINT32_MAX, 0, kHugeDisk) == NbdErrno::ok);
+  CHECK(verdict(Command::writeZeroes, 0, UINT32_MAX, 0, kWritable, kHugeSize) == NbdErrno::ok);
 }
 
 TEST("refuses to change a read-only disk with EPERM") {
   for (const Command command : {Command::write, Command::trim, Command::writeZeroes})
-    CHECK(verdict(command, 0, 512, 0, kReadOnlyDisk) == NbdErrno::perm);
-  CHECK(verdict(Command::read, 0, 512, 0, kReadOnlyDisk) == NbdErrno::ok);
-  CHECK(verdict(Command::flush, 0, 0, 0, kReadOnlyDisk) == NbdErrno::ok);
+    CHECK(verdict(command, 0, 512, 0, kReadOnly) == NbdErrno::perm);
+  CHECK(verdict(Command::read, 0, 512, 0, kReadOnly) == NbdErrno::ok);
+  CHECK(verdict(Command::flush, 0, 0, 0, kReadOnly) == NbdErrno::ok);
 }
 
 TEST("refuses commands that it did not announce with EINVAL") {

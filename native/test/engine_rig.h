@@ -204,7 +204,7 @@ class Rig {
 
   explicit Rig(uint64_t sizeBytes = 1 * MiB, uint32_t sectorBytes = 4096, bool readOnly = false)
       : file(kOffset + sizeBytes) {
-    disk = Disk::open({file.path(), {kOffset, sizeBytes, sectorBytes}, readOnly, false});
+    disk = Disk::open({file.path(), {kOffset, sectorBytes}, sizeBytes, readOnly, false});
     live();
   }
 
@@ -224,7 +224,11 @@ class Rig {
       setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bufferBytes, sizeof bufferBytes);
     }
     end = std::make_shared<Later<ConnectionEnd>>();
-    connection = disk->serve(fds[0], rest, readOnly, [end = end](const ConnectionEnd& how) { end->set(how); });
+    ConnectionOptions options;
+    options.socketFd = fds[0];
+    options.rest = rest;
+    options.negotiated.readOnly = readOnly;
+    connection = disk->serve(std::move(options), [end = end](const ConnectionEnd& how) { end->set(how); });
     close(fds[0]);
     return std::make_unique<Client>(fds[1]);
   }

@@ -201,7 +201,7 @@ TEST("a disk that is held is not opened again, neither here nor read-only") {
   Rig rig;
   for (const bool readOnly : {false, true}) {
     try {
-      Disk::open({rig.file.path(), {Rig::kOffset, 1 * MiB, 4096}, readOnly, false});
+      Disk::open({rig.file.path(), {Rig::kOffset, 4096}, 1 * MiB, readOnly, false});
       CHECK(!"the second open succeeded");
     } catch (const std::system_error& error) {
       CHECK_EQ(error.code().value(), EAGAIN);
@@ -209,17 +209,17 @@ TEST("a disk that is held is not opened again, neither here nor read-only") {
   }
   CHECK_EQ(rig.disk->close(), 0);
   CHECK_EQ(rig.disk->close(), 0);
-  Disk::open({rig.file.path(), {Rig::kOffset, 1 * MiB, 4096}, false, false});
+  Disk::open({rig.file.path(), {Rig::kOffset, 4096}, 1 * MiB, false, false});
 }
 
 TEST("a disk that does not fit its file, or its sectors, is not opened") {
   const TemporaryFile file(1 * MiB);
-  CHECK_THROWS(DiskTooSmall, Disk::open({file.path(), {4096, 1 * MiB, 4096}, false, false}));
-  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {0, 4096 + 512, 4096}, false, false}));
-  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {512, 4096, 4096}, false, false}));
-  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {0, 4096, 1024}, false, false}));
-  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {0, 0, 4096}, false, false}));
-  CHECK_THROWS(std::system_error, Disk::open({"/nonexistent/disk", {0, 4096, 4096}, false, false}));
+  CHECK_THROWS(DiskTooSmall, Disk::open({file.path(), {4096, 4096}, 1 * MiB, false, false}));
+  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {0, 4096}, 4096 + 512, false, false}));
+  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {512, 4096}, 4096, false, false}));
+  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {0, 1024}, 4096, false, false}));
+  CHECK_THROWS(std::invalid_argument, Disk::open({file.path(), {0, 4096}, 0, false, false}));
+  CHECK_THROWS(std::system_error, Disk::open({"/nonexistent/disk", {0, 4096}, 4096, false, false}));
 }
 
 CHECK_MAIN

@@ -75,6 +75,8 @@ export interface EngineDisk {
   hang(): Promise<void>;
   /** As `hang`, but parked and new requests are answered with EIO. */
   fail(): Promise<void>;
+  /** Serves another size from now on, to connections that are there, too; the file must reach so far (DISK_TOO_SMALL). */
+  resize(sizeBytes: bigint): void;
   serve(options: ServeOptions): Connection;
   stats(): DiskStats;
   /** Ends all connections (requests in flight finish), syncs the file, wipes the key. */
@@ -173,6 +175,11 @@ function cataloguedDisk(native: EngineDisk, path: string): EngineDisk {
     goLive: (key) => translating(() => native.goLive(key), asSystem('key schedule')),
     hang: () => native.hang(),
     fail: () => native.fail(),
+    resize: (sizeBytes) =>
+      translating(
+        () => native.resize(sizeBytes),
+        (error) => asOpen(path, error),
+      ),
     serve: (options) => translating(() => native.serve(options), asSystem('connection')),
     stats: () => native.stats(),
     close: () => native.close().catch((error) => fail('DISK_IO', { path, errno: errnoOf(error) }, error)),
