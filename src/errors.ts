@@ -146,6 +146,16 @@ export const CATALOGUE = {
     (f) => `LUKS2 header checksum does not match (${f.copies})`,
     'restore the header from a backup',
   ),
+  LUKS2_COPIES: entry<{ what: string }>(
+    'refused',
+    (f) => `the two copies of the LUKS2 header contradict one another: ${f.what}`,
+    'do not trust this disk; restore the header from a backup',
+  ),
+  LUKS2_ROLLED_BACK: entry<FoundExpected>(
+    'refused',
+    (f) => `an old LUKS2 header was put back: generation ${f.found}, the other copy has ${f.expected}`,
+    'do not trust this disk; restore the header from a backup',
+  ),
   LUKS2_JSON: entry<{ why: string }>(
     'refused',
     (f) => `LUKS2 JSON area is not valid: ${f.why}`,

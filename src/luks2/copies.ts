@@ -3,11 +3,14 @@
  *
  * A copy is good when its bounds, checksum and JSON text hold; of two good copies the higher sequence id is the header, and
  * only that one is judged by what it says (metadata.ts): a refusal of the newer copy is never answered with the older.
+ * Two good copies that no cut write can leave are refused: of two disks, of one sequence id but not alike, or the newer one
+ * of an older generation, which is an old header that was put back with a sequence id to win by.
  * A write never touches the only copy that holds the present state: the other one goes first, and is on stable storage
  * before the next begins. So a write that is cut anywhere leaves a header that opens, as it was or as it was to be.
  * Callers hold the lock of lock.ts. Source: LUKS2 On-Disk Format Specification 1.1.x, section 2 (binary header).
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import { errnoOf, fail, isFailure, type SealdiskError } from '../errors.js';
 import { fileOf, type HeaderFile, orDiskIo } from './file.js';
 import {
@@ -22,6 +25,7 @@ import {
   type Which,
 } from './header.js';
 import { parseMetadata } from './metadata.js';
+import { generationIn } from './token.js';
 
 export type Copy =
   | { readonly kind: 'good'; readonly header: RawHeader }
@@ -49,6 +53,7 @@ export async function readHeader(
   path: string,
 ): Promise<{ header: Luks2Header; repair: Repair }> {
   const copies = await readCopies(fileFrom(source), path);
+  checkPair(copies);
   const chosen = choose(copies);
   if (chosen === undefined) return refuseBoth(copies, path);
   const { json, ...rest } = chosen.header;
@@ -133,6 +138,20 @@ function choose({ primary, secondary }: Copies): { header: RawHeader; repair: Re
   return primary.header.seqid > secondary.header.seqid
     ? { header: primary.header, repair: 'secondary' }
     : { header: secondary.header, repair: 'primary' };
+}
+
+/** Refuses two good copies that contradict one another. Nothing here is proved: a refusal serves nothing. */
+function checkPair({ primary, secondary }: Copies): void {
+  if (primary.kind !== 'good' || secondary.kind !== 'good') return;
+  const [a, b] = [primary.header, secondary.header];
+  if (a.uuid !== b.uuid) fail('LUKS2_COPIES', { what: `UUID ${a.uuid} and ${b.uuid}` });
+  if (a.seqid === b.seqid) {
+    if (!isDeepStrictEqual(a, b)) fail('LUKS2_COPIES', { what: `two contents of sequence id ${a.seqid}` });
+    return;
+  }
+  const [newer, older] = a.seqid > b.seqid ? [a, b] : [b, a];
+  const [found, expected] = [generationIn(newer.json), generationIn(older.json)];
+  if (found < expected) fail('LUKS2_ROLLED_BACK', { found, expected });
 }
 
 const isNoCopy = (copy: Copy) => copy.kind === 'bad' && copy.fault.code === 'LUKS2_NOT_LUKS';

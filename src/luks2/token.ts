@@ -60,6 +60,13 @@ export function tokenOf(header: Luks2Header): SealdiskToken {
   return decodeToken(token);
 }
 
+/** The generation that the JSON of a header claims; 0 where nothing that is one stands there. */
+export function generationIn(json: JsonObject): number {
+  const tokens = isObject(json.tokens) ? Object.values(json.tokens).filter(isObject) : [];
+  const found = tokens.find((token) => token.type === TOKEN_TYPE)?.generation;
+  return typeof found === 'number' ? found : 0;
+}
+
 /** The header with `token` in the place of its own, or as a new one. */
 export function withToken(header: Luks2Header, token: SealdiskToken): Luks2Header {
   const tokens = header.metadata.tokens;

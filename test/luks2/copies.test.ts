@@ -119,6 +119,36 @@ t.test('never answers what the newer copy says with the older copy', async (t) =
   await t.rejects(readHeader(newer, PATH), { code: 'LUKS2_REQUIREMENT' });
 });
 
+t.test('refuses two good copies that no cut write can leave', async (t) => {
+  const of = (seqid: bigint, generation: number, label = 'a'): Luks2Header => ({
+    ...sampleHeader({ label, token: { generation } }),
+    seqid,
+  });
+  const uuid = '11111111-2222-4333-8444-555555555555';
+  const refused: [string, string, Luks2Header, Luks2Header][] = [
+    ['one sequence id, two labels', 'LUKS2_COPIES', of(5n, 1), of(5n, 1, 'b')],
+    ['one sequence id, two tokens', 'LUKS2_COPIES', of(5n, 1), of(5n, 2)],
+    ['one sequence id, two disks', 'LUKS2_COPIES', of(5n, 1), { ...of(5n, 1), uuid }],
+    ['two disks', 'LUKS2_COPIES', of(6n, 1), { ...of(5n, 1), uuid }],
+    ['an old header with a higher sequence id', 'LUKS2_ROLLED_BACK', of(6n, 0), of(5n, 1)],
+  ];
+  for (const [what, code, a, b] of refused) {
+    await t.rejects(readHeader(imageOf(a, b), PATH), { code }, what);
+    await t.rejects(readHeader(imageOf(b, a), PATH), { code }, `${what}, the other way round`);
+  }
+  const grown = imageOf(of(6n, 2), of(5n, 1));
+  t.match(await readHeader(grown, PATH), { header: { seqid: 6n }, repair: 'secondary' }, 'a cut write');
+  const added = imageOf(of(6n, 1, 'new'), of(5n, 1));
+  t.match(await readHeader(added, PATH), { header: { label: 'new' } }, 'a write of cryptsetup');
+});
+
+t.test('takes copies as alike that differ in the order of their JSON only', async (t) => {
+  const header = labelled('a', 5n);
+  const { config, digests, ...rest } = header.metadata;
+  const turned = { ...header, metadata: { config, digests, ...rest } };
+  t.match(await readHeader(imageOf(header, turned), PATH), { repair: 'none' });
+});
+
 t.test('repairs the named copy and touches nothing else', async (t) => {
   for (const which of ['primary', 'secondary'] as const) {
     const file = spoil(imageOf(labelled('a', 5n), labelled('a', 5n)), which);
