@@ -6,7 +6,7 @@
  * has ended; one over the limit is closed at once.
  */
 
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { errnoOf } from '../errors.js';
 import { checkExports, type Export } from './exports.js';
 import { checkLimits, DEFAULT_LIMITS, type Limits } from './limits.js';
@@ -21,7 +21,7 @@ import type { TlsOffer } from './tls-peer.js';
 
 export type { Export, Negotiated, Replies } from './exports.js';
 export type { Limits } from './limits.js';
-export type { ListenAddress } from './server/address.js';
+export type { ListenAddress, SocketAddress } from './server/address.js';
 export type { Activity, Transmission, TransmitArgs } from './server/connection.js';
 export type { TlsOffer, TlsPeer, TlsProgress } from './tls-peer.js';
 
@@ -33,7 +33,8 @@ export type ServerEvent =
   | { readonly kind: 'acceptFailed'; readonly errno: string };
 
 export interface ServerOptions {
-  readonly listen: ListenAddress;
+  /** One address or several; their connections count together. */
+  readonly listen: ListenAddress | readonly ListenAddress[];
   /** Asked once at each new connection, which keeps the answer. */
   readonly exports: () => readonly Export[];
   /** Starts the transmission phase on a duplicate of `fd`, and returns at once. */
@@ -45,26 +46,28 @@ export interface ServerOptions {
 }
 
 export interface NbdServer {
-  /** The path, or HOST:PORT with the port that the system chose. */
+  /** The path, or HOST:PORT with the port that the system chose; the first of several. */
   readonly address: string;
+  /** All of them, in the order that was asked for. */
+  readonly addresses: readonly string[];
   /** Stops listening, ends all connections, resolves when the last transmission has ended. Twice is fine. */
   close(): Promise<void>;
 }
 
-function peerOf({ remoteAddress, remotePort }: Socket, address: ListenAddress): string {
-  if ('path' in address) return 'unix';
+function peerOf({ remoteAddress, remotePort }: Socket, asked: ListenAddress): string {
+  if ('path' in ('fd' in asked ? asked.bound : asked)) return 'unix';
   return remoteAddress === undefined ? 'gone' : hostPort(remoteAddress, remotePort ?? 0);
 }
 
-/** Fails with NBD_ADDRESS when the address cannot be had. */
+/** Fails with NBD_ADDRESS when an address cannot be had; then it listens on none. */
 export async function startServer(options: ServerOptions): Promise<NbdServer> {
   const limits = checkLimits({ ...DEFAULT_LIMITS, ...options.limits });
   checkExports(options.exports());
   const emit = options.onEvent ?? (() => {});
   const connections = new Set<Connection>();
 
-  const accept = (socket: Socket): void => {
-    const peer = peerOf(socket, options.listen);
+  const accept = (socket: Socket, asked: ListenAddress): void => {
+    const peer = peerOf(socket, asked);
     if (connections.size >= limits.connectionsMax) {
       emit({ kind: 'refused', peer, connections: connections.size });
       socket.on('error', () => {}); // a peer that has gone already is no news
@@ -77,20 +80,33 @@ export async function startServer(options: ServerOptions): Promise<NbdServer> {
     void connection.gone.finally(() => connections.delete(connection));
   };
 
-  const server = createServer({ noDelay: true }, accept);
-  await listen(server, options.listen);
-  server.on('error', (error) => emit({ kind: 'acceptFailed', errno: errnoOf(error) }));
-  const address = addressOf(server);
-
+  const servers: Server[] = [];
+  const addresses: string[] = [];
+  // Each removes its socket file.
+  const stop = () => Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   const close = async (): Promise<void> => {
-    const stopped = new Promise((resolve) => server.close(resolve)); // removes the socket file
+    const stopped = stop();
     const last = [...connections];
     for (const connection of last) connection.close();
     await Promise.all([stopped, ...last.map((connection) => connection.gone)]);
   };
+  try {
+    for (const asked of [options.listen].flat()) {
+      const server = createServer({ noDelay: true }, (socket) => accept(socket, asked));
+      await listen(server, asked);
+      server.on('error', (error) => emit({ kind: 'acceptFailed', errno: errnoOf(error) }));
+      servers.push(server);
+      addresses.push(addressOf(server, asked));
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
   let closing: Promise<void> | undefined;
   return {
-    address,
+    address: addresses[0] ?? '',
+    addresses,
     close: () => {
       closing ??= close();
       return closing;

@@ -1,5 +1,5 @@
 /**
- * Where a server listens: TCP, or a socket file that only its owner may open.
+ * Where a server listens: TCP, a socket file that only its owner may open, or a socket that listens already.
  *
  * A socket file that a killed server left behind is replaced; one that answers, and a file that is no socket, are never
  * touched. Whatever fails, fails with NBD_ADDRESS.
@@ -11,13 +11,22 @@ import { dirname } from 'node:path';
 import { errnoOf, fail } from '../../errors.js';
 import { SOCKET_PATH_MAX_BYTES } from '../limits.js';
 
-export type ListenAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+export type SocketAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+
+export type ListenAddress =
+  | SocketAddress
+  /** A listening stream socket that was handed to us, and where it is bound; its file is not ours to remove. */
+  | { readonly fd: number; readonly bound: SocketAddress };
 
 export const hostPort = (host: string, port: number): string =>
   host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 
+const shown = (address: SocketAddress): string =>
+  'path' in address ? address.path : hostPort(address.host, address.port);
+
 /** The path, or HOST:PORT with the port that the system chose. */
-export function addressOf(server: Server): string {
+export function addressOf(server: Server, asked: ListenAddress): string {
+  if ('fd' in asked) return shown(asked.bound);
   const address = server.address();
   if (address === null) return fail('INTERNAL', { what: 'a listening server without an address' });
   return typeof address === 'string' ? address : hostPort(address.address, address.port);
@@ -28,7 +37,7 @@ export async function listen(server: Server, address: ListenAddress): Promise<vo
     if ('path' in address) await listenOnPath(server, address.path);
     else await bind(server, address);
   } catch (error) {
-    const where = 'path' in address ? address.path : hostPort(address.host, address.port);
+    const where = shown('fd' in address ? address.bound : address);
     fail('NBD_ADDRESS', { address: where, errno: errnoOf(error) }, error);
   }
 }
@@ -59,7 +68,7 @@ function bind(server: Server, address: ListenAddress): Promise<void> {
     // listen() makes the socket file before it returns, so nobody ever sees it with other rights.
     const umask = process.umask(0o177);
     try {
-      server.listen(address, listening);
+      server.listen('fd' in address ? { fd: address.fd } : address, listening);
     } finally {
       process.umask(umask);
     }
