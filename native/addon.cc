@@ -12,6 +12,7 @@
 #include "addon/device_verbs.h"
 #include "addon/disk_handle.h"
 #include "addon/instance.h"
+#include "addon/manager_verbs.h"
 #include "addon/process_verbs.h"
 
 namespace sealdisk {
@@ -34,6 +35,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeFd", Napi::Function::New<closeFd>(env));
   exports.Set("setIoFlusher", Napi::Function::New<setIoFlusher>(env));
   exports.Set("protectProcess", Napi::Function::New<protectProcess>(env));
+  exports.Set("listeningSocket", Napi::Function::New<listeningSocket>(env));
+  exports.Set("notifyManager", Napi::Function::New<notifyManager>(env));
   exports.Set("nbdConnect", Napi::Function::New<connectDevice>(env));
   exports.Set("nbdReconfigure", Napi::Function::New<reconfigureDevice>(env));
   exports.Set("nbdDisconnect", Napi::Function::New<disconnectDevice>(env));

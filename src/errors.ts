@@ -453,6 +453,15 @@ export function catalogued(error: unknown): SealdiskError {
   return new SealdiskError('INTERNAL', { what: errnoOf(error) }, error);
 }
 
+/** The same failure, its line led by what it is about: for a command that does the same to several. */
+export function about(subject: string, error: unknown): SealdiskError {
+  const failure = catalogued(error);
+  if (failure.message.includes(subject)) return failure;
+  const led = new SealdiskError(failure.code, failure.facts, failure.cause);
+  led.message = `${subject}: ${failure.message}`;
+  return led;
+}
+
 /** Runs `work`; the catalogued error that it ends in, or undefined. */
 export async function failureOf(work: () => Promise<void>): Promise<SealdiskError | undefined> {
   try {

@@ -1,8 +1,10 @@
-/** sealdisk serve: a disk on a socket, for any NBD client. */
+/** sealdisk serve: disks on sockets, for any NBD client. */
 
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import { serve } from '../attach/serve.js';
+import { live } from '../attach/serve/life.js';
+import { type ServeOptions, type Serving, serve } from '../attach/serve/serve.js';
+import { inheritedSockets, openNotify } from '../attach/serve/systemd.js';
 import { fail } from '../errors.js';
 import { canonicalKeyUri } from '../kms/uri.js';
 import { openLog } from '../log.js';
@@ -10,6 +12,7 @@ import type { ListenAddress } from '../nbd/server.js';
 import {
   absolute,
   action,
+  argument,
   type CommonOptions,
   checkLeaseOptions,
   common,
@@ -17,11 +20,14 @@ import {
   leaseOptions,
 } from './context.js';
 import { printJson, printLine } from './output.js';
+import { parseDuration } from './units.js';
 
 interface Options extends CommonOptions, LeaseOptions {
-  readonly socket?: string;
-  readonly listen?: ListenAddress;
-  readonly exportName: string;
+  readonly socket: readonly string[];
+  readonly listen: readonly ListenAddress[];
+  readonly exportName?: string;
+  readonly maxConnections: number;
+  readonly handshakeTimeout: number;
 }
 
 function parseListen(text: string): ListenAddress {
@@ -31,53 +37,82 @@ function parseListen(text: string): ListenAddress {
   return { host: match[1] ?? (match[2] || '0.0.0.0'), port };
 }
 
+/** For an option that may be given again. */
+const collect =
+  <T>(parse: (text: string) => T) =>
+  (text: string, before: readonly T[]): readonly T[] => [...before, parse(text)];
+
+/** Each connection costs a thread and 16 MiB of locked memory. */
+const CONNECTIONS_MAX = 4096;
+
+function parseCount(text: string): number {
+  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > CONNECTIONS_MAX) {
+    throw new InvalidArgumentError(`Expected a number from 1 to ${CONNECTIONS_MAX}.`);
+  }
+  return count;
+}
+
 export function register(program: Command): void {
   const command = program
     .command('serve')
-    .description('serve a disk to NBD clients until SIGTERM or SIGINT; prints its NBD URI when it is ready')
-    .argument('<disk>', 'file or block device made by sealdisk create')
-    .option('--socket <path>', 'listen on a unix socket')
-    .option('--listen <host:port>', 'listen on TCP (the payload is not encrypted on the wire)', parseListen)
-    .option('--export-name <name>', 'name of the export', '');
+    .description('serve disks to NBD clients until SIGTERM or SIGINT; prints their NBD URIs when it is ready')
+    .argument('<disk...>', 'files or block devices made by sealdisk create, or folders of them')
+    .option('--socket <path>', 'listen on a unix socket; may be given again', collect(String), [])
+    .option(
+      '--listen <host:port>',
+      'listen on TCP (the payload is not encrypted on the wire); may be given again',
+      collect(parseListen),
+      [],
+    )
+    .option('--export-name <name>', 'name of the export, for a single disk (default: the empty name)')
+    .option('--max-connections <number>', 'clients at a time, on all sockets together', parseCount, 64)
+    .option('--handshake-timeout <time>', 'how long a client may haggle', argument(parseDuration), 10_000);
   common(leaseOptions(command), 'sealdisk serve data.disk --socket /tmp/data.sock').action(
-    action(async (disk: string, options: Options) => {
+    action(async (disks: string[], options: Options) => {
       checkLeaseOptions(options);
-      if ((options.socket === undefined) === (options.listen === undefined)) {
-        fail('USAGE', { what: 'found neither or both of --socket and --listen, expected one' });
-      }
-      const serving = await serve(
-        {
-          path: absolute(disk),
-          poolDir: resolve(options.pool),
-          listen: options.listen ?? { path: resolve(options.socket ?? '') },
-          exportName: options.exportName,
-          logLevel: options.logLevel,
-          readOnly: options.readOnly ?? false,
-          direct: options.direct ?? false,
-          discard: options.discard ?? false,
-          expectedKey: options.key === undefined ? null : canonicalKeyUri(options.key),
-          kmsWaitMs: options.kmsWait,
-          takeover: false,
-          terms: {
-            onKeyLoss: options.onKeyLoss,
-            checkIntervalMs: options.keyCheckInterval,
-            graceMs: options.kmsGrace ?? Number.POSITIVE_INFINITY,
-          },
-        },
-        openLog(options.logLevel),
-      );
-      const ended = untilSignal();
-      if (options.json) printJson({ uri: serving.uri, pid: process.pid });
-      else printLine(serving.uri);
-      await ended;
-      await serving.close();
+      const log = openLog(options.logLevel);
+      const listen = addressesOf(options);
+      await live({
+        start: (onChange) => serve(optionsOf(disks, options, listen), log, onChange),
+        announce: (serving) => announce(serving, options.json === true),
+        notify: openNotify(process.env, log),
+        log,
+      });
     }),
   );
 }
 
-/** Resolves at the first SIGTERM or SIGINT; the second one ends the process as usual. */
-function untilSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
-  });
+/** Where to listen: what is asked for, and what systemd has opened for us. */
+function addressesOf(options: Options): ListenAddress[] {
+  const paths = options.socket.map((path) => ({ path: resolve(path) }));
+  const addresses = [...paths, ...options.listen, ...inheritedSockets(process.env, process.pid)];
+  if (addresses.length > 0) return addresses;
+  return fail('USAGE', { what: 'found neither --socket nor --listen nor a socket of systemd, expected one' });
+}
+
+const optionsOf = (disks: string[], options: Options, listen: readonly ListenAddress[]): ServeOptions => ({
+  targets: disks.map(absolute),
+  poolDir: resolve(options.pool),
+  listen,
+  exportName: options.exportName,
+  limits: { connectionsMax: options.maxConnections, handshakeMs: options.handshakeTimeout },
+  logLevel: options.logLevel,
+  readOnly: options.readOnly ?? false,
+  direct: options.direct ?? false,
+  discard: options.discard ?? false,
+  expectedKey: options.key === undefined ? null : canonicalKeyUri(options.key),
+  kmsWaitMs: options.kmsWait,
+  takeover: false,
+  terms: {
+    onKeyLoss: options.onKeyLoss,
+    checkIntervalMs: options.keyCheckInterval,
+    graceMs: options.kmsGrace ?? Number.POSITIVE_INFINITY,
+  },
+});
+
+function announce({ exports }: Serving, json: boolean): void {
+  const uris = exports.flatMap((one) => one.uris);
+  if (json) printJson({ uri: uris[0], pid: process.pid, exports });
+  else for (const uri of uris) printLine(uri);
 }

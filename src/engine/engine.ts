@@ -97,6 +97,9 @@ export interface KernelConnect {
   readonly backendIdentifier: string;
 }
 
+/** Where a socket listens: a path ('@name' in the abstract namespace), or an address and port. */
+export type SocketAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+
 interface Addon {
   selfTest(): { cipher: string } | { failure: string };
   takeDataKey(secret: Buffer): DataKey;
@@ -106,6 +109,10 @@ interface Addon {
   setIoFlusher(): void;
   /** Makes the process undumpable; returns what else was asked for and refused, as in "lock memory: EPERM". */
   protectProcess(options: { lockMemory: boolean; oomScoreAdj: number }): string[];
+  /** Where the listening stream socket `fd` listens; fails with NBD_ADDRESS for anything else. It is closed at exec. */
+  listeningSocket(fd: number): SocketAddress;
+  /** Sends `message` as one datagram to the socket at `path`, or '@name' (sd_notify(3)). */
+  notifyManager(options: { path: string; message: string }): void;
   nbdConnect(options: KernelConnect): number;
   nbdReconfigure(options: KernelConnect & { index: number }): void;
   nbdDisconnect(index: number): void;
@@ -205,6 +212,12 @@ function catalogued(native: Addon): Addon {
     setIoFlusher: () => translating(() => native.setIoFlusher(), asSystem('PR_SET_IO_FLUSHER')),
     protectProcess: (options) =>
       translating(() => native.protectProcess(options), asSystem('PR_SET_DUMPABLE')),
+    listeningSocket: (fd) =>
+      translating(
+        () => native.listeningSocket(fd),
+        (error) => fail('NBD_ADDRESS', { address: `descriptor ${fd}`, errno: errnoOf(error) }, error),
+      ),
+    notifyManager: (options) => translating(() => native.notifyManager(options), asSystem('sd_notify')),
     nbdConnect: (options) => translating(() => native.nbdConnect(options), asNetlink('connect')),
     nbdReconfigure: (options) => translating(() => native.nbdReconfigure(options), asNetlink('reconfigure')),
     nbdDisconnect: (index) => translating(() => native.nbdDisconnect(index), asNetlink('disconnect')),

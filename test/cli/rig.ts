@@ -49,6 +49,8 @@ export interface Rig {
   /** A disk under a key of its own; returns its path. */
   disk(name: string, ...options: string[]): Promise<string>;
   serve(disk: string, ...options: string[]): Promise<Serving>;
+  /** As `serve`, by another program that ends in executing it, with `over` in its environment. */
+  serveBy(program: string[], over: NodeJS.ProcessEnv, ...words: string[]): Promise<Serving>;
 }
 
 /** Runs a program to its end. The system's programs come first: python3-libnbd belongs to the system's python3. */
@@ -79,6 +81,15 @@ export function rig(t: Test, over: NodeJS.ProcessEnv = {}): Rig {
     if (code !== 0) throw new Error(`sealdisk ${args.join(' ')}: ${code}, ${err}`);
     return JSON.parse(out);
   };
+  const serveBy: Rig['serveBy'] = (program, over, ...words) => {
+    const [file, ...rest] = [...program, process.execPath, MAIN, 'serve', ...words];
+    const child = spawn(file as string, rest, {
+      env: { ...env, ...over },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    children.push(child);
+    return servingOf(child);
+  };
   return {
     dir,
     env,
@@ -92,14 +103,8 @@ export function rig(t: Test, over: NodeJS.ProcessEnv = {}): Rig {
       await json('create', at(name), '--size', '16M', '--key', `alias/${name}`, ...options);
       return at(name);
     },
-    serve: (disk, ...options) => {
-      const child = spawn(process.execPath, [MAIN, 'serve', disk, ...options], {
-        env,
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      children.push(child);
-      return servingOf(child);
-    },
+    serve: (disk, ...options) => serveBy([], {}, disk, ...options),
+    serveBy,
   };
 }
 

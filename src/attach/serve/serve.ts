@@ -1,0 +1,112 @@
+/**
+ * Disks on sockets: `sealdisk serve`, for any NBD client.
+ *
+ * The handshake is src/nbd; when transmission begins the socket goes to the engine. All exports start, or none: one that
+ * cannot refuses the start, and then nothing is left behind. They begin before the listeners do and end after them, so
+ * that no client meets a disk without its key at the start, or is told of a write that is not synced at the end.
+ */
+
+import { engine } from '../../engine/engine.js';
+import { fail } from '../../errors.js';
+import type { Log } from '../../log.js';
+import { type Limits, type ListenAddress, type NbdServer, startServer } from '../../nbd/server.js';
+import { findDisks } from './disks.js';
+import { type End, endAll } from './ends.js';
+import { type ExportOptions, ServedExport } from './served-export.js';
+import { uriOf } from './uri.js';
+
+export interface ServeOptions extends ExportOptions {
+  /** Disks, and folders of disks. */
+  readonly targets: readonly string[];
+  /** Of a single disk; undefined for the empty name. */
+  readonly exportName: string | undefined;
+  readonly listen: readonly ListenAddress[];
+  readonly limits: Partial<Limits>;
+}
+
+export interface ExportSummary {
+  readonly name: string;
+  readonly path: string;
+  readonly uuid: string;
+  /** NBD URIs, one for each listener. */
+  readonly uris: readonly string[];
+}
+
+export interface Serving {
+  readonly exports: readonly ExportSummary[];
+  /** One line for people: how many disks there are and how they are. */
+  status(): string;
+  /** Ends the listeners, then the connections, then the exports. Twice is fine. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves the disks until closed; `onChange` hears that the status has changed. Fails with USAGE, DISK_*, LUKS2_*, KMS_* or
+ * NBD_ADDRESS.
+ */
+export async function serve(options: ServeOptions, log: Log, onChange: () => void): Promise<Serving> {
+  engine().protectProcess({ lockMemory: false, oomScoreAdj: 0 });
+  const disks = await findDisks(options.targets, options.exportName);
+  const exports = disks.map((disk) => new ServedExport(disk, options, log));
+  const forget = () => {
+    for (const one of exports) one.forget();
+  };
+  process.once('exit', forget); // of a process that is stopped while it starts
+  const ends: End[] = [() => process.off('exit', forget), () => allOf(exports, (one) => one.close())];
+  try {
+    await allOf(exports, (one) => one.open(onChange));
+    const server = await listen(exports, options, log);
+    ends.push(() => server.close());
+    const summaries = exports.map((one) => summaryOf(one, options.listen, server.addresses));
+    await allOf(exports, (one, i) => one.record(summaries[i]?.uris[0] ?? ''));
+    return { exports: summaries, status: () => statusOf(exports), close: () => endAll(ends) };
+  } catch (error) {
+    await endAll(ends).catch((late) => log.error({ event: 'close_failed', err: late }, 'close'));
+    throw error;
+  }
+}
+
+/** Does it to all at once; fails with the first failure when all have ended. */
+async function allOf(
+  exports: readonly ServedExport[],
+  act: (one: ServedExport, index: number) => Promise<void>,
+): Promise<void> {
+  const acting = exports.map(act);
+  await Promise.allSettled(acting);
+  await Promise.all(acting);
+}
+
+function listen(exports: readonly ServedExport[], options: ServeOptions, log: Log): Promise<NbdServer> {
+  const byName = new Map(exports.map((one) => [one.name, one]));
+  return startServer({
+    listen: options.listen,
+    limits: options.limits,
+    exports: () => exports.map((one) => one.describe()),
+    transmit: (args) => {
+      const one = byName.get(args.negotiated.exportName);
+      return one?.transmit(args) ?? fail('INTERNAL', { what: 'a client of an export that nobody has' });
+    },
+    onEvent: (event) => log.debug(event, 'nbd'),
+  });
+}
+
+const summaryOf = (
+  { name, disk }: ServedExport,
+  listeners: readonly ListenAddress[],
+  addresses: readonly string[],
+): ExportSummary => ({
+  name,
+  path: disk.path,
+  uuid: disk.header.uuid,
+  uris: listeners.map((asked, i) => uriOf(asked, addresses[i] ?? '', name)),
+});
+
+/** "3 disks: 2 live, 1 hung". */
+function statusOf(exports: readonly ServedExport[]): string {
+  const gates = (['live', 'hung', 'failed'] as const).map((gate) => ({
+    gate,
+    count: exports.filter((one) => one.gate === gate).length,
+  }));
+  const said = gates.filter(({ count }) => count > 0).map(({ gate, count }) => `${count} ${gate}`);
+  return `${exports.length} ${exports.length === 1 ? 'disk' : 'disks'}: ${said.join(', ')}`;
+}

@@ -1,0 +1,172 @@
+/**
+ * One disk of a server: its lock, its key with lease and gate, its control socket, its record under /run/sealdisk.
+ *
+ * Nothing is shared with the other exports of the process but the listeners: a key that is lost stops this one alone. It
+ * is recorded as an attachment without a device, so that `list` shows it.
+ */
+
+import { realpathSync } from 'node:fs';
+import { providerFor } from '../../disk/provider.js';
+import type { DiskDescription } from '../../disk/read.js';
+import { ready } from '../../disk/ready.js';
+import { ServedDisk, type ServedDiskOptions } from '../../disk/served-disk.js';
+import type { GateState } from '../../engine/engine.js';
+import { about, fail } from '../../errors.js';
+import type { Log } from '../../log.js';
+import {
+  NBD_FLAG_CAN_MULTI_CONN,
+  NBD_FLAG_HAS_FLAGS,
+  NBD_FLAG_READ_ONLY,
+  NBD_FLAG_SEND_FAST_ZERO,
+  NBD_FLAG_SEND_FLUSH,
+  NBD_FLAG_SEND_FUA,
+  NBD_FLAG_SEND_TRIM,
+  NBD_FLAG_SEND_WRITE_ZEROES,
+} from '../../nbd/constants.js';
+import type { Export, Transmission, TransmitArgs } from '../../nbd/server.js';
+import { serveControl, statusOf } from '../control.js';
+import { type AttachmentState, type AttachRequest, removeFolder, takeLock, writeState } from '../state.js';
+import type { NamedDisk } from './disks.js';
+import { type End, endAll } from './ends.js';
+
+export interface ExportOptions extends ServedDiskOptions {
+  readonly poolDir: string;
+  /** Key URI that the disks must be wrapped by; null: whatever each names. */
+  readonly expectedKey: string | null;
+  readonly logLevel: string;
+}
+
+const ALWAYS = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
+const WRITABLE = NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
+const MAXIMUM_BLOCK_BYTES = 32 * 1024 * 1024;
+
+export class ServedExport {
+  readonly name: string;
+  #disk: DiskDescription;
+  readonly #ends: End[] = [];
+  #locked = false;
+  #served: ServedDisk | undefined;
+
+  constructor(
+    { name, disk }: NamedDisk,
+    private readonly options: ExportOptions,
+    private readonly log: Log,
+  ) {
+    this.name = name;
+    this.#disk = disk;
+  }
+
+  /** Puts the disk into service. Fails with DISK_*, LUKS2_* or KMS_*; then nothing of it is left behind. */
+  async open(onGateChange: (gate: GateState) => void): Promise<void> {
+    try {
+      await this.#start(onGateChange);
+    } catch (error) {
+      await this.close().catch((late) => this.log.error({ event: 'close_failed', err: late }, 'close'));
+      throw about(this.disk.path, error);
+    }
+  }
+
+  async #start(onGateChange: (gate: GateState) => void): Promise<void> {
+    const { options, log } = this;
+    const { uuid } = this.disk.header;
+    const lock = takeLock(uuid);
+    if (!lock) fail('DISK_IN_USE', { path: this.disk.path });
+    this.#locked = true;
+    this.#ends.push(lock.release, () => this.forget());
+    const provider = await providerFor(this.disk, { ...options, env: process.env }, log);
+    const disk = await ready(this.disk, provider, options, log);
+    this.#disk = disk;
+    const served = await ServedDisk.open(disk, provider, options, log, onGateChange);
+    this.#served = served;
+    this.#ends.push(() => served.close());
+    const control = await serveControl(uuid, async (request) => {
+      if (request.verb === 'status') return statusOf(served);
+      return fail('ATTACH_NOT_ATTACHED', { target: disk.path });
+    });
+    this.#ends.push(() => control.close());
+  }
+
+  /** Ends what serves it: syncs the file, wipes the key, takes its record away. Twice is fine. */
+  close(): Promise<void> {
+    return endAll(this.#ends);
+  }
+
+  /** Takes its record away, where it is ours. */
+  forget(): void {
+    if (this.#locked) removeFolder(this.disk.header.uuid);
+    this.#locked = false;
+  }
+
+  get disk(): DiskDescription {
+    return this.#disk;
+  }
+
+  get gate(): GateState {
+    return this.#served?.engineDisk.gate ?? 'failed';
+  }
+
+  /** What clients are told of it. */
+  describe(): Export {
+    const { disk, options } = this;
+    return {
+      name: this.name,
+      description: disk.token.name,
+      sizeBytes: disk.sizeBytes,
+      transmissionFlags: ALWAYS | (options.readOnly ? NBD_FLAG_READ_ONLY : WRITABLE),
+      minimumBlockSize: 1,
+      preferredBlockSize: Math.max(disk.sectorSize, 4096),
+      maximumBlockSize: MAXIMUM_BLOCK_BYTES,
+      contexts: [],
+    };
+  }
+
+  /** Gives a client's socket to the engine. */
+  transmit({ fd, rest, peer }: TransmitArgs): Transmission {
+    const facts = { peer, export: this.name, uuid: this.disk.header.uuid };
+    const served = this.#served ?? fail('INTERNAL', { what: 'a client of an export that is not served' });
+    this.log.info({ event: 'connected', ...facts }, 'a client began');
+    const connection = served.engineDisk.serve({ fd, rest, readOnly: this.options.readOnly });
+    connection.ended.then((end) =>
+      this.log.info({ event: 'disconnected', ...facts, ...end }, 'a client ended'),
+    );
+    return connection;
+  }
+
+  /** Records it for `list` and `info`, reachable at `uri`. */
+  record(uri: string): Promise<void> {
+    const { disk } = this;
+    const state: AttachmentState = {
+      request: this.#request(),
+      index: null,
+      device: null,
+      address: uri,
+      serverPid: process.pid,
+      keyUri: disk.token.keyUri,
+      keyId: disk.token.keyId,
+      name: disk.token.name,
+      sizeBytes: `${disk.sizeBytes}`,
+      attachedAt: new Date().toISOString(),
+    };
+    return writeState(state);
+  }
+
+  #request(): AttachRequest {
+    const { disk, options } = this;
+    const { onKeyLoss, checkIntervalMs, graceMs } = options.terms;
+    return {
+      path: realpathSync(disk.path),
+      uuid: disk.header.uuid,
+      poolDir: options.poolDir,
+      index: null,
+      readOnly: options.readOnly,
+      direct: options.direct,
+      discard: options.discard,
+      expectedKey: options.expectedKey,
+      onKeyLoss,
+      checkIntervalMs,
+      graceMs: Number.isFinite(graceMs) ? graceMs : null,
+      kmsWaitMs: options.kmsWaitMs,
+      logLevel: options.logLevel,
+    };
+  }
+}
