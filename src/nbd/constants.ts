@@ -33,6 +33,7 @@ export const NBD_FLAG_CAN_MULTI_CONN = 1 << 8;
 export const NBD_FLAG_SEND_RESIZE = 1 << 9;
 export const NBD_FLAG_SEND_CACHE = 1 << 10;
 export const NBD_FLAG_SEND_FAST_ZERO = 1 << 11;
+export const NBD_FLAG_BLOCK_STATUS_PAYLOAD = 1 << 12;
 
 /** "Option types". */
 export const NBD_OPT_EXPORT_NAME = 1;
@@ -63,6 +64,7 @@ export const NBD_REP_ERR_UNKNOWN = NBD_REP_FLAG_ERROR + 6;
 export const NBD_REP_ERR_SHUTDOWN = NBD_REP_FLAG_ERROR + 7;
 export const NBD_REP_ERR_BLOCK_SIZE_REQD = NBD_REP_FLAG_ERROR + 8;
 export const NBD_REP_ERR_TOO_BIG = NBD_REP_FLAG_ERROR + 9;
+export const NBD_REP_ERR_EXT_HEADER_REQD = NBD_REP_FLAG_ERROR + 10;
 
 /** Information types of NBD_REP_INFO. */
 export const NBD_INFO_EXPORT = 0;

@@ -7,8 +7,8 @@
  */
 
 import { fail } from '../errors.js';
-import { text } from './bytes.js';
-import { NBD_FLAG_HAS_FLAGS } from './constants.js';
+import { shown, text } from './bytes.js';
+import { NBD_FLAG_BLOCK_STATUS_PAYLOAD, NBD_FLAG_HAS_FLAGS, NBD_FLAG_SEND_DF } from './constants.js';
 import { MINIMUM_BLOCK_MAX_BYTES, PREFERRED_BLOCK_MIN_BYTES, STRING_MAX_BYTES } from './limits.js';
 
 export interface Export {
@@ -17,7 +17,8 @@ export interface Export {
   /** For people; may be empty. As long as a name at most. */
   readonly description: string;
   readonly sizeBytes: bigint;
-  /** NBD_FLAG_* of the transmission phase; NBD_FLAG_HAS_FLAGS is always set. */
+  /** NBD_FLAG_* of the transmission phase; NBD_FLAG_HAS_FLAGS is always set. The handshake adds those that depend on what
+   *  is negotiated: NBD_FLAG_SEND_DF, NBD_FLAG_BLOCK_STATUS_PAYLOAD. */
   readonly transmissionFlags: number;
   /** Bytes; a power of two up to 65536. Announced, so that clients align; the engine serves any alignment. */
   readonly minimumBlockSize: number;
@@ -33,6 +34,21 @@ export interface Export {
 
 /** What the server says in the transmission phase: simple replies, structured ones, or both sides' extended headers. */
 export type Replies = 'simple' | 'structured' | 'extended';
+
+const RANK: Readonly<Record<Replies, number>> = { simple: 0, structured: 1, extended: 2 };
+
+/** Whether who speaks `most` speaks `wanted`. */
+export const speaks = (most: Replies, wanted: Replies): boolean => RANK[most] >= RANK[wanted];
+
+/** What the server can do beside its exports. */
+export interface Abilities {
+  /** The most that its transmission phase speaks: with more than simple replies, DF and block status, too. */
+  readonly replies: Replies;
+  readonly tls: 'off' | 'on' | 'require';
+}
+
+/** proto.md, "Baseline". */
+export const BASELINE: Abilities = { replies: 'simple', tls: 'off' };
 
 /** What both sides agreed on: enough to start the transmission phase. */
 export interface Negotiated {
@@ -50,13 +66,10 @@ export interface Negotiated {
   readonly contexts: ReadonlyMap<string, number>;
 }
 
-/** The export of that name; for the empty name, where no export has it, the first. */
-export function findExport(exports: readonly Export[], name: string): Export | undefined {
-  return exports.find((one) => one.name === name) ?? (name === '' ? exports[0] : undefined);
-}
-
 const isPowerOfTwo = (value: number): boolean =>
   Number.isSafeInteger(value) && value > 0 && Number.isInteger(Math.log2(value));
+
+const NEGOTIATED_FLAGS = NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD;
 
 function flawOf(one: Export): string | undefined {
   for (const field of ['name', 'description'] as const) {
@@ -68,6 +81,7 @@ function flawOf(one: Export): string | undefined {
   if ((one.transmissionFlags & NBD_FLAG_HAS_FLAGS) === 0 || one.transmissionFlags > 0xffff) {
     return `transmission flags ${one.transmissionFlags}`;
   }
+  if ((one.transmissionFlags & NEGOTIATED_FLAGS) !== 0) return 'transmission flags that are negotiated';
   if (!isPowerOfTwo(minimum) || minimum > MINIMUM_BLOCK_MAX_BYTES) return `minimum block size ${minimum}`;
   if (!isPowerOfTwo(preferred) || preferred < Math.max(minimum, PREFERRED_BLOCK_MIN_BYTES)) {
     return `preferred block size ${preferred}`;
@@ -75,7 +89,16 @@ function flawOf(one: Export): string | undefined {
   if (!Number.isInteger(maximum) || maximum < preferred || maximum > 0xffffffff) {
     return `maximum block size ${maximum}`;
   }
-  return undefined;
+  return flawOfContexts(one.contexts);
+}
+
+/** proto.md, "Metadata querying": namespace, colon, leaf-name. */
+const CONTEXT_NAME = /^[^\s:\0]+:[^\0]+$/u;
+
+function flawOfContexts(contexts: readonly string[]): string | undefined {
+  const wrong = contexts.find((name) => !CONTEXT_NAME.test(name) || text(name).length > STRING_MAX_BYTES);
+  if (wrong !== undefined) return `metadata context ${shown(wrong)}`;
+  return new Set(contexts).size === contexts.length ? undefined : 'a metadata context twice';
 }
 
 /** Fails with INTERNAL unless all can be announced. */

@@ -4,12 +4,15 @@
  *   phase    waits for                       exits
  *   flags    client flags                    header | over (a flag that is not known)
  *   header   the 16 bytes before an option   data | skip | over (no option, too many, too long, not fixed newstyle)
- *   data     the option's data, whole        header | over (transmit, abort, a name that does not exist)
+ *   data     the option's data, whole        header | tls | over (transmit, abort, a name that does not exist)
  *   skip     data that nobody will look at   header | over (abort)
+ *   tls      `enterTls`, no bytes            header | over (bytes behind NBD_OPT_STARTTLS)
  *   over     nothing; a step is our mistake
  *
- * Input may be cut anywhere: the result is the same. A state holds at most OPTION_KEPT_MAX_BYTES of input. States are
- * values: `step` changes none. Source: proto.md, "Newstyle negotiation" to "Termination of the session".
+ * Input may be cut anywhere: the result is the same. One cut counts: bytes that come together with NBD_OPT_STARTTLS are no
+ * TLS, since the client must await the reply, and end the session; those that come later are for the TLS peer to judge.
+ * A state holds at most OPTION_KEPT_MAX_BYTES of input. States are values: `step` changes none. Source: proto.md,
+ * "Newstyle negotiation" to "Termination of the session", "TLS support".
  */
 
 import { fail, unreachable } from '../errors.js';
@@ -23,11 +26,11 @@ import {
   NBD_OPT_EXPORT_NAME,
   NBD_OPTION_MAGIC,
 } from './constants.js';
-import { checkExports, type Export, type Negotiated } from './exports.js';
+import { type Abilities, BASELINE, checkExports, type Export, type Negotiated } from './exports.js';
 import { type Limits, OPTION_HEADER_BYTES, OPTION_SKIPPED_MAX_BYTES } from './limits.js';
-import type { Answer, NbdFault, Session } from './options/option.js';
+import type { Answer, NbdFault } from './options/option.js';
 import { optionOf } from './options/table.js';
-import { errorReply } from './replies.js';
+import { newSession, type Session } from './session.js';
 
 interface Haggling {
   readonly session: Session;
@@ -36,7 +39,7 @@ interface Haggling {
 }
 
 export type Handshake =
-  | { readonly phase: 'flags'; readonly held: Uint8Array; readonly begun: Begun }
+  | { readonly phase: 'flags'; readonly held: Uint8Array; readonly haggling: Haggling }
   | { readonly phase: 'header'; readonly held: Uint8Array; readonly haggling: Haggling }
   | {
       readonly phase: 'data';
@@ -51,18 +54,16 @@ export type Handshake =
       readonly option: number;
       readonly leftBytes: number;
     }
+  | { readonly phase: 'tls'; readonly haggling: Haggling }
   | { readonly phase: 'over' };
-
-interface Begun {
-  readonly exports: readonly Export[];
-  readonly optionsMax: number;
-}
 
 export type Verdict =
   | { readonly kind: 'more' }
   /** Transmission begins once `output` is sent; `rest` is its first input. */
   | { readonly kind: 'transmit'; readonly negotiated: Negotiated; readonly rest: Uint8Array }
-  /** Send `output`, then close. No fault: the peer said NBD_OPT_ABORT. */
+  /** TLS begins once `output` is sent; `enterTls` when it stands, then steps with what comes out of it. */
+  | { readonly kind: 'tls' }
+  /** Send `output`, then close. No fault: the peer said NBD_OPT_ABORT, or the server closes. */
   | { readonly kind: 'close'; readonly fault: NbdFault | undefined };
 
 export interface Step {
@@ -86,14 +87,37 @@ const MORE: Verdict = { kind: 'more' };
 const OVER: Handshake = { phase: 'over' };
 
 /** A handshake over these exports, and the greeting that the server says first. */
-export function begin(exports: readonly Export[], limits: Pick<Limits, 'optionsMax'>): Step {
+export function begin(
+  exports: readonly Export[],
+  limits: Pick<Limits, 'optionsMax'>,
+  abilities: Abilities = BASELINE,
+): Step {
   const greeting = concat(
     u64(NBD_MAGIC),
     u64(NBD_OPTION_MAGIC),
     u16(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES),
   );
-  const begun = { exports: checkExports(exports), optionsMax: limits.optionsMax };
-  return { next: { phase: 'flags', held: NOTHING, begun }, output: [greeting], verdict: MORE };
+  const session = newSession(checkExports(exports), abilities);
+  const haggling = { session, optionsSeen: 0, optionsMax: limits.optionsMax };
+  return { next: { phase: 'flags', held: NOTHING, haggling }, output: [greeting], verdict: MORE };
+}
+
+/** The handshake inside TLS, which has proved that the client is `clientName`. */
+export function enterTls(state: Handshake, clientName: string | undefined): Handshake {
+  if (state.phase !== 'tls') return fail('INTERNAL', { what: `TLS in NBD handshake phase ${state.phase}` });
+  const { haggling } = state;
+  return {
+    phase: 'header',
+    held: NOTHING,
+    haggling: { ...haggling, session: { ...haggling.session, clientName } },
+  };
+}
+
+/** The handshake when the server is about to close: every option from now on hears NBD_REP_ERR_SHUTDOWN. */
+export function shutDown(state: Handshake): Handshake {
+  if (state.phase === 'over') return state;
+  const { haggling } = state;
+  return { ...state, haggling: { ...haggling, session: { ...haggling.session, closing: true } } };
 }
 
 /** The handshake after `input`. */
@@ -124,6 +148,8 @@ export function faultOfEnd(state: Handshake): NbdFault | undefined {
       return cut(state.held.length, state.lengthBytes);
     case 'skip':
       return cut(0, state.leftBytes);
+    case 'tls':
+      return { what: 'input at its end (tls)', found: 'no TLS handshake', expected: 'a TLS handshake' };
     case 'over':
       return undefined;
     default:
@@ -134,15 +160,17 @@ export function faultOfEnd(state: Handshake): NbdFault | undefined {
 function advance(state: Handshake, input: Uint8Array): Move {
   switch (state.phase) {
     case 'flags':
-      return filled(state, input, CLIENT_FLAGS_BYTES, (record) => onFlags(state.begun, record));
+      return filled(state, input, CLIENT_FLAGS_BYTES, (record) => onFlags(state.haggling, record));
     case 'header':
       return filled(state, input, OPTION_HEADER_BYTES, (record) => onHeader(state.haggling, record));
     case 'data':
       return filled(state, input, state.lengthBytes, (record) =>
-        settle(state.haggling, optionOf(state.option).answer(state.haggling.session, state.option, record)),
+        onData(state.haggling, state.option, record),
       );
     case 'skip':
       return onSkip(state, input);
+    case 'tls':
+      return fail('INTERNAL', { what: 'a step of an NBD handshake before TLS stands' });
     case 'over':
       return fail('INTERNAL', { what: 'a step of an NBD handshake that is over' });
     default:
@@ -174,6 +202,10 @@ function after(done: Omit<Move, 'rest'>, rest: Uint8Array): Move {
   switch (done.verdict.kind) {
     case 'more':
       return { ...done, rest };
+    case 'tls':
+      return rest.length === 0
+        ? { ...done, rest: undefined }
+        : { ...closed(injected(rest)), rest: undefined };
     case 'transmit':
       return { ...done, verdict: { ...done.verdict, rest }, rest: undefined };
     case 'close':
@@ -183,21 +215,28 @@ function after(done: Omit<Move, 'rest'>, rest: Uint8Array): Move {
   }
 }
 
+/** Whoever sits in the middle can put bytes behind the option and have them taken for the client's (CVE-2021-3716). */
+const injected = (rest: Uint8Array): NbdFault => ({
+  what: 'input behind NBD_OPT_STARTTLS',
+  found: `${rest.length} bytes`,
+  expected: 'none before its reply',
+});
+
 function closed(fault: NbdFault): Omit<Move, 'rest'> {
   return { next: OVER, output: [], verdict: { kind: 'close', fault } };
 }
 
-function onFlags(begun: Begun, record: Uint8Array): Omit<Move, 'rest'> {
+function onFlags(haggling: Haggling, record: Uint8Array): Omit<Move, 'rest'> {
   const flags = readU32(record, 0);
   if ((flags & ~KNOWN_CLIENT_FLAGS) !== 0) {
     return closed({ what: 'client flags', found: flags, expected: `none but ${KNOWN_CLIENT_FLAGS}` });
   }
   const session: Session = {
-    exports: begun.exports,
+    ...haggling.session,
     fixedNewstyle: (flags & NBD_FLAG_C_FIXED_NEWSTYLE) !== 0,
     noZeroes: (flags & NBD_FLAG_C_NO_ZEROES) !== 0,
   };
-  return waiting({ session, optionsSeen: 0, optionsMax: begun.optionsMax });
+  return waiting({ ...haggling, session });
 }
 
 const waiting = (haggling: Haggling): Omit<Move, 'rest'> => ({
@@ -213,7 +252,7 @@ function onHeader(before: Haggling, record: Uint8Array): Omit<Move, 'rest'> {
   if (fault) return closed(fault);
   const haggling = { ...before, optionsSeen: before.optionsSeen + 1 };
   const next: Handshake =
-    lengthBytes <= optionOf(option).keptMaxBytes
+    lengthBytes <= optionOf(haggling.session, option).keptMaxBytes
       ? { phase: 'data', held: NOTHING, haggling, option, lengthBytes }
       : { phase: 'skip', haggling, option, leftBytes: lengthBytes };
   return { next, output: [], verdict: MORE };
@@ -236,8 +275,8 @@ function faultOfHeader(
   if (!haggling.session.fixedNewstyle && option !== NBD_OPT_EXPORT_NAME) {
     return { what: 'option without fixed newstyle', found: option, expected: NBD_OPT_EXPORT_NAME };
   }
-  const { name, keptMaxBytes, whenLonger } = optionOf(option);
-  const longestBytes = whenLonger.kind === 'close' ? keptMaxBytes : OPTION_SKIPPED_MAX_BYTES;
+  const { name, keptMaxBytes, answerLonger } = optionOf(haggling.session, option);
+  const longestBytes = answerLonger ? OPTION_SKIPPED_MAX_BYTES : keptMaxBytes;
   if (lengthBytes > longestBytes) {
     return { what: `data length of ${name}`, found: lengthBytes, expected: `at most ${longestBytes}` };
   }
@@ -250,23 +289,19 @@ function onSkip(state: Extract<Handshake, { readonly phase: 'skip' }>, input: Ui
     const next = { ...state, leftBytes: leftBytes - input.length };
     return { next, output: [], verdict: MORE, rest: undefined };
   }
-  return after(settle(haggling, answerSkipped(haggling.session, option)), input.subarray(leftBytes));
+  return after(onSkipped(haggling, option), input.subarray(leftBytes));
 }
 
-function answerSkipped(session: Session, option: number): Answer {
-  const { whenLonger, answer } = optionOf(option);
-  switch (whenLonger.kind) {
-    case 'drop':
-      return answer(session, option, NOTHING);
-    case 'error': {
-      const { type, message } = whenLonger;
-      return { kind: 'haggle', session, output: [errorReply(option, type, message)] };
-    }
-    case 'close':
-      return fail('INTERNAL', { what: `NBD option ${option} was skipped, not closed` });
-    default:
-      return unreachable(whenLonger);
-  }
+function onSkipped(haggling: Haggling, option: number): Omit<Move, 'rest'> {
+  const { session } = haggling;
+  const { name, answerLonger } = optionOf(session, option);
+  if (!answerLonger) return fail('INTERNAL', { what: `data of ${name} was skipped, not refused` });
+  return settle(haggling, answerLonger(session, option));
+}
+
+function onData(haggling: Haggling, option: number, data: Uint8Array): Omit<Move, 'rest'> {
+  const { session } = haggling;
+  return settle(haggling, optionOf(session, option).answer(session, option, data));
 }
 
 /** From an option's answer to the next state. */
@@ -275,6 +310,12 @@ function settle(haggling: Haggling, answer: Answer): Omit<Move, 'rest'> {
   switch (answer.kind) {
     case 'haggle':
       return { ...waiting({ ...haggling, session: answer.session }), output };
+    case 'tls':
+      return {
+        next: { phase: 'tls', haggling: { ...haggling, session: answer.session } },
+        output,
+        verdict: { kind: 'tls' },
+      };
     case 'transmit':
       return {
         next: OVER,

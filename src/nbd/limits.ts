@@ -17,8 +17,15 @@ export const OPTION_HEADER_BYTES = 16;
  *  client that repeats itself. */
 export const INFO_REQUESTS_MAX = 64;
 
-/** Longest option data that is kept in memory: the longest name and a full list of information requests. */
-export const OPTION_KEPT_MAX_BYTES = 4 + STRING_MAX_BYTES + 2 + 2 * INFO_REQUESTS_MAX;
+/** Longest data of GO and INFO that is kept: the longest name and a full list of information requests. */
+export const GO_KEPT_MAX_BYTES = 4 + STRING_MAX_BYTES + 2 + 2 * INFO_REQUESTS_MAX;
+
+/** Longest data of LIST_META_CONTEXT and SET_META_CONTEXT that is kept: the longest name, the longest query, and 8 KiB of
+ *  queries beside it, some 400 of the usual length. */
+export const META_KEPT_MAX_BYTES = 4 + STRING_MAX_BYTES + 4 + 4 + STRING_MAX_BYTES + 8192;
+
+/** Longest option data that is kept in memory. */
+export const OPTION_KEPT_MAX_BYTES = Math.max(GO_KEPT_MAX_BYTES, META_KEPT_MAX_BYTES);
 
 /** Longest option data that is read and dropped, so that the option can still be answered (NBD_REP_ERR_TOO_BIG or
  *  _UNSUP). No defined option comes near it; longer is taken for a denial of service, and the connection is closed. */
@@ -54,6 +61,8 @@ export interface Limits {
   /** A transmission that had no request for this long, and has none waiting, is closed; 0: never. Kernels and guests
    *  stay silent for days, so it is an owner's choice. */
   readonly idleMs: number;
+  /** What a handshake has left when the server closes: time to ask on, and to hear NBD_REP_ERR_SHUTDOWN. */
+  readonly shutdownMs: number;
   /** Replies that the peer has not read yet. A peer that asks on without reading is closed. */
   readonly unreadRepliesMaxBytes: number;
 }
@@ -63,6 +72,7 @@ export const DEFAULT_LIMITS: Limits = {
   handshakeMs: 10_000,
   connectionsMax: 64,
   idleMs: 0,
+  shutdownMs: 1000,
   unreadRepliesMaxBytes: 1024 * 1024,
 };
 

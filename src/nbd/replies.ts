@@ -12,6 +12,7 @@ import {
   NBD_INFO_NAME,
   NBD_REP_ACK,
   NBD_REP_INFO,
+  NBD_REP_META_CONTEXT,
   NBD_REP_SERVER,
   NBD_REPLY_MAGIC,
 } from './constants.js';
@@ -32,6 +33,10 @@ export function serverReply(option: number, one: Export): Uint8Array {
   const name = text(one.name);
   return reply(option, NBD_REP_SERVER, concat(u32(name.length), name, text(one.description)));
 }
+
+/** NBD_REP_META_CONTEXT; `id` is 0 where none is given (NBD_OPT_LIST_META_CONTEXT). */
+export const metaContextReply = (option: number, id: number, name: string): Uint8Array =>
+  reply(option, NBD_REP_META_CONTEXT, concat(u32(id), text(name)));
 
 /** NBD_REP_INFO of the information `type` about the export; undefined where there is nothing to say. */
 export function infoReply(option: number, type: number, one: Export): Uint8Array | undefined {

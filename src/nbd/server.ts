@@ -8,7 +8,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import { errnoOf } from '../errors.js';
-import { checkExports, type Export } from './exports.js';
+import { checkExports, type Export, type Replies } from './exports.js';
 import { checkLimits, DEFAULT_LIMITS, type Limits } from './limits.js';
 import { addressOf, hostPort, type ListenAddress, listen } from './server/address.js';
 import {
@@ -22,7 +22,8 @@ import type { TlsOffer } from './tls-peer.js';
 export type { Export, Negotiated, Replies } from './exports.js';
 export type { Limits } from './limits.js';
 export type { ListenAddress, SocketAddress } from './server/address.js';
-export type { Activity, Transmission, TransmitArgs } from './server/connection.js';
+export type { Transmission, TransmitArgs } from './server/connection.js';
+export type { Activity } from './server/idle.js';
 export type { TlsOffer, TlsPeer, TlsProgress } from './tls-peer.js';
 
 export type ServerEvent =
@@ -40,7 +41,9 @@ export interface ServerOptions {
   /** Starts the transmission phase on a duplicate of `fd`, and returns at once. */
   readonly transmit: (args: TransmitArgs) => Transmission;
   readonly limits?: Partial<Limits>;
-  /** NBD_OPT_STARTTLS; undefined: not supported. */
+  /** The most that `transmit` speaks; 'simple' when left out. */
+  readonly replies?: Replies;
+  /** NBD_OPT_STARTTLS; undefined: TLS is off. */
   readonly tls?: TlsOffer;
   readonly onEvent?: (event: ServerEvent) => void;
 }
@@ -74,8 +77,8 @@ export async function startServer(options: ServerOptions): Promise<NbdServer> {
       socket.destroy();
       return;
     }
-    const { exports, transmit } = options;
-    const connection = new Connection(socket, peer, { exports, transmit, limits, emit });
+    const { exports, transmit, replies = 'simple', tls } = options;
+    const connection = new Connection(socket, peer, { exports, replies, tls, transmit, limits, emit });
     connections.add(connection);
     void connection.gone.finally(() => connections.delete(connection));
   };

@@ -23,6 +23,8 @@ export interface TlsPeer {
   write(plaintext: Uint8Array): Uint8Array;
   /** CN of a verified client certificate, or the PSK identity; undefined where there is neither, and before `established`. */
   readonly clientName: string | undefined;
+  /** Ciphertext of the last words: that we end in good order, or the alert that tells why `feed` threw. */
+  end?(): Uint8Array;
   /** Wipes its keys. Twice is fine. */
   close(): void;
 }

@@ -2,12 +2,18 @@
 
 import t from 'tap';
 import { checkExports } from '#sealdisk/nbd/exports.js';
-import { begin, faultOfEnd, type Handshake, step } from '#sealdisk/nbd/handshake.js';
-import { checkLimits, DEFAULT_LIMITS, OPTION_KEPT_MAX_BYTES } from '#sealdisk/nbd/limits.js';
-import { clientFlags, disk, goData, option, optionHeader, play, repliesOf } from './wire.js';
+import { begin, enterTls, faultOfEnd, type Handshake, shutDown, step } from '#sealdisk/nbd/handshake.js';
+import {
+  checkLimits,
+  DEFAULT_LIMITS,
+  GO_KEPT_MAX_BYTES,
+  OPTION_KEPT_MAX_BYTES,
+} from '#sealdisk/nbd/limits.js';
+import { clientFlags, disk, goData, metaData, option, optionHeader, play, repliesOf } from './wire.js';
 
 const FIXED = clientFlags(3);
-const [EXPORT_NAME, ABORT, LIST, INFO, GO, META] = [1, 2, 3, 6, 7, 10];
+const [EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, META] = [1, 2, 3, 5, 6, 7, 10];
+const WITH_TLS = { tls: 'on' } as const;
 
 t.test('the greeting is NBDMAGIC, IHAVEOPT, fixed newstyle and no zeroes', async (t) => {
   const { output } = begin([disk], DEFAULT_LIMITS);
@@ -17,13 +23,14 @@ t.test('the greeting is NBDMAGIC, IHAVEOPT, fixed newstyle and no zeroes', async
 /** A state in each phase, and what may happen to it. */
 const phases: Record<Handshake['phase'], Handshake> = {
   flags: play([]).state,
-  header: play([FIXED]).state,
+  header: play([FIXED], [disk], WITH_TLS).state,
   data: play([FIXED, optionHeader(GO, 10)]).state,
   skip: play([FIXED, optionHeader(META, 20)]).state,
+  tls: play([FIXED, option(STARTTLS)], [disk], WITH_TLS).state,
   over: play([FIXED, option(ABORT)]).state,
 };
 const notFixed = play([clientFlags(0)]).state;
-const lastOption = play([FIXED, option(LIST)], [disk], 1).state;
+const lastOption = play([FIXED, option(LIST)], [disk], { optionsMax: 1 }).state;
 
 type Expected = { kind: string; phase: Handshake['phase']; what?: string };
 const more = (phase: Handshake['phase']): Expected => ({ kind: 'more', phase });
@@ -64,6 +71,20 @@ const pairs: [keyof typeof phases, string, Buffer, Expected][] = [
     optionHeader(META, 0xffffffff),
     closes('data length of an option that is not supported'),
   ],
+  ['header', 'STARTTLS', option(STARTTLS), { kind: 'tls', phase: 'tls' }],
+  [
+    'header',
+    'STARTTLS after LIST',
+    Buffer.concat([option(LIST), option(STARTTLS)]),
+    { kind: 'tls', phase: 'tls' },
+  ],
+  [
+    'header',
+    'STARTTLS and a byte more',
+    Buffer.concat([option(STARTTLS), Buffer.alloc(1)]),
+    closes('input behind NBD_OPT_STARTTLS'),
+  ],
+  ['header', 'STARTTLS with data', option(STARTTLS, 'x'), more('header')],
   ['data', 'nothing', Buffer.alloc(0), more('data')],
   ['data', 'some of it', goData('disk').subarray(0, 9), more('data')],
   ['data', 'the rest of it', goData('disk'), transmits],
@@ -89,6 +110,21 @@ t.test('a step of a handshake that is over is our own mistake', async (t) => {
   }
 });
 
+t.test('a step before TLS stands is our own mistake, and so is TLS in any other phase', async (t) => {
+  for (const input of [Buffer.alloc(0), option(LIST)]) {
+    t.throws(() => step(phases.tls, input), { code: 'INTERNAL' });
+  }
+  for (const [phase, state] of Object.entries(phases)) {
+    if (phase === 'tls') t.equal(enterTls(state, undefined).phase, 'header');
+    else t.throws(() => enterTls(state, undefined), { code: 'INTERNAL' }, phase);
+  }
+});
+
+t.test('a handshake in any phase can be told that the server closes, and keeps its phase', async (t) => {
+  for (const [phase, state] of Object.entries(phases)) t.equal(shutDown(state).phase, phase);
+  t.equal(shutDown(phases.over), phases.over);
+});
+
 t.test('without fixed newstyle every option but EXPORT_NAME ends the session', async (t) => {
   for (const number of [ABORT, LIST, INFO, GO, META, 5]) {
     const { verdict } = step(notFixed, optionHeader(number, 0));
@@ -110,28 +146,39 @@ t.test('the end of input is a fault but between two options', async (t) => {
   t.match(faultOfEnd(cutHeader), { found: '3 bytes', expected: '16 bytes' });
   t.match(faultOfEnd(phases.data), { found: '0 bytes', expected: '10 bytes' });
   t.match(faultOfEnd(phases.skip), { expected: '20 bytes' });
+  t.match(faultOfEnd(phases.tls), { found: 'no TLS handshake' });
 });
 
 const conversation = Buffer.concat([
   FIXED,
-  option(5),
+  option(STARTTLS),
   option(8),
+  option(9, metaData('disk', ['base:'])),
   option(META, Buffer.alloc(300)),
+  option(META, metaData('disk', ['sealdisk:key-state', 'base:allocation'])),
+  option(11),
+  option(8),
+  option(77, Buffer.alloc(300)),
   option(LIST),
   option(LIST, 'data'),
   option(INFO, goData('çopy', [1, 2, 3])),
   option(GO, goData('nobody')),
-  option(GO, Buffer.alloc(OPTION_KEPT_MAX_BYTES + 9)),
+  option(GO, Buffer.alloc(GO_KEPT_MAX_BYTES + 9)),
   option(GO, goData('disk', [3])),
   Buffer.from('transmission'),
 ]);
 
 t.test('bytes one by one give what the whole gives, and the rest is what follows', async (t) => {
-  const whole = play([conversation]);
-  t.equal(repliesOf(whole.output).length, 16);
+  const all = { replies: 'extended' } as const;
+  const whole = play([conversation], undefined, all);
+  t.equal(repliesOf(whole.output).length, 24);
   t.match(whole.verdict, { kind: 'transmit', rest: Buffer.from('transmission') });
   const handshakeBytes = conversation.length - 'transmission'.length;
-  const single = play(Array.from(conversation, (byte) => Buffer.of(byte)));
+  const single = play(
+    Array.from(conversation, (byte) => Buffer.of(byte)),
+    undefined,
+    all,
+  );
   t.same(single.output, whole.output);
   t.match(single.verdict, { kind: 'transmit', rest: Buffer.alloc(0) });
   t.same(
@@ -139,7 +186,7 @@ t.test('bytes one by one give what the whole gives, and the rest is what follows
     whole.verdict.kind === 'transmit' && whole.verdict.negotiated,
   );
   for (let cut = 1; cut < handshakeBytes; cut += 1) {
-    const halves = play([conversation.subarray(0, cut), conversation.subarray(cut)]);
+    const halves = play([conversation.subarray(0, cut), conversation.subarray(cut)], undefined, all);
     if (!halves.output.equals(whole.output)) t.fail(`cut at ${cut}`);
   }
 });
@@ -154,7 +201,7 @@ t.test('a step changes neither the state nor the input, so a state can be used a
 
 t.test('a state never holds more than the longest option that is kept', async (t) => {
   let state = play([FIXED]).state;
-  for (const byte of option(GO, Buffer.alloc(OPTION_KEPT_MAX_BYTES))) {
+  for (const byte of option(GO, Buffer.alloc(GO_KEPT_MAX_BYTES))) {
     state = step(state, Buffer.of(byte)).next;
     if ('held' in state && state.held.length > OPTION_KEPT_MAX_BYTES) t.fail(`holds ${state.held.length}`);
   }

@@ -3,8 +3,8 @@
  * a mistake in src/nbd/bytes.ts or constants.ts cannot cancel itself out.
  */
 
+import { type Abilities, BASELINE, type Export } from '#sealdisk/nbd/exports.js';
 import { begin, type Handshake, type Step, step, type Verdict } from '#sealdisk/nbd/handshake.js';
-import type { Export } from '#sealdisk/nbd/server.js';
 
 export const disk: Export = {
   name: 'disk',
@@ -14,7 +14,7 @@ export const disk: Export = {
   minimumBlockSize: 1,
   preferredBlockSize: 4096,
   maximumBlockSize: 32 << 20,
-  contexts: [],
+  contexts: ['base:allocation', 'sealdisk:key-state'],
 };
 export const readOnlyDisk: Export = {
   ...disk,
@@ -45,6 +45,14 @@ export const goData = (name: string, infoTypes: number[] = []): Buffer =>
     Buffer.from(name),
     be(16, infoTypes.length),
     ...infoTypes.map((type) => be(16, type)),
+  ]);
+
+export const metaData = (name: string, queries: readonly string[]): Buffer =>
+  Buffer.concat([
+    be(32, Buffer.byteLength(name)),
+    Buffer.from(name),
+    be(32, queries.length),
+    ...queries.flatMap((query) => [be(32, Buffer.byteLength(query)), Buffer.from(query)]),
   ]);
 
 export interface Reply {
@@ -82,9 +90,9 @@ export interface Played {
 export function play(
   inputs: readonly Uint8Array[],
   exports: readonly Export[] = [disk, readOnlyDisk],
-  optionsMax = 256,
+  { optionsMax = 256, ...abilities }: Partial<Abilities & { optionsMax: number }> = {},
 ): Played {
-  let last: Step = begin(exports, { optionsMax });
+  let last: Step = begin(exports, { optionsMax }, { ...BASELINE, ...abilities });
   const output: Uint8Array[] = [];
   for (const input of inputs) {
     if (last.verdict.kind !== 'more') break;
@@ -93,6 +101,13 @@ export function play(
   }
   return { state: last.next, output: Buffer.concat(output), verdict: last.verdict };
 }
+
+/** `play` of a client that speaks fixed newstyle, with a server that speaks all that there is but TLS. */
+export const haggle = (
+  inputs: readonly Uint8Array[],
+  abilities: Partial<Abilities> = { replies: 'extended' },
+  exports?: readonly Export[],
+): Played => play([clientFlags(3), ...inputs], exports, abilities);
 
 /** Replies to one option of a client that speaks fixed newstyle. */
 export const ask = (number: number, data: Uint8Array | string = '', exports?: Export[]): Reply[] =>

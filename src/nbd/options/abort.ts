@@ -3,11 +3,12 @@
  */
 
 import { ack } from '../replies.js';
-import type { Option } from './option.js';
+import type { Answer, Option } from './option.js';
 
-export const abort: Option = {
-  name: 'NBD_OPT_ABORT',
-  keptMaxBytes: 0,
-  whenLonger: { kind: 'drop' },
-  answer: (_session, option) => ({ kind: 'close', fault: undefined, output: [ack(option)] }),
-};
+const answer = (_session: unknown, option: number): Answer => ({
+  kind: 'close',
+  fault: undefined,
+  output: [ack(option)],
+});
+
+export const abort: Option = { name: 'NBD_OPT_ABORT', keptMaxBytes: 0, answer, answerLonger: answer };

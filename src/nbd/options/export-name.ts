@@ -5,26 +5,24 @@
  */
 
 import { concat, readText, shown, u16, u64 } from '../bytes.js';
-import { findExport } from '../exports.js';
 import { EXPORT_NAME_ZEROES_BYTES, STRING_MAX_BYTES } from '../limits.js';
-import { type Answer, type Option, type Session, transmit } from './option.js';
+import { findExport, negotiatedFor, type Session } from '../session.js';
+import { type Answer, type NbdFault, type Option, transmit } from './option.js';
 
-function close(found: string, expected: string): Answer {
-  return { kind: 'close', fault: { what: 'export name', found, expected }, output: [] };
-}
+const close = (fault: NbdFault | undefined): Answer => ({ kind: 'close', fault, output: [] });
 
 function answer(session: Session, _option: number, data: Uint8Array): Answer {
+  const wrong = (found: string, expected: string): Answer => close({ what: 'export name', found, expected });
+  if (session.closing) return close(undefined);
+  if (session.tls === 'required') return wrong('sent in the clear', 'NBD_OPT_STARTTLS before it');
+  if (session.replies === 'extended') return wrong('sent after extended headers', 'NBD_OPT_GO');
   const name = readText(data);
-  if (name === undefined) return close('not a string', 'UTF-8 without NUL');
-  const found = findExport(session.exports, name);
-  if (!found) return close(shown(name), 'an export that exists');
+  if (name === undefined) return wrong('not a string', 'UTF-8 without NUL');
+  const found = findExport(session, name);
+  if (typeof found === 'string') return wrong(shown(name), 'an export that exists');
   const zeroes = new Uint8Array(session.noZeroes ? 0 : EXPORT_NAME_ZEROES_BYTES);
-  return transmit(session, found, [concat(u64(found.sizeBytes), u16(found.transmissionFlags), zeroes)]);
+  const { sizeBytes, transmissionFlags } = negotiatedFor(session, found);
+  return transmit(session, found, [concat(u64(sizeBytes), u16(transmissionFlags), zeroes)]);
 }
 
-export const exportName: Option = {
-  name: 'NBD_OPT_EXPORT_NAME',
-  keptMaxBytes: STRING_MAX_BYTES,
-  whenLonger: { kind: 'close' },
-  answer,
-};
+export const exportName: Option = { name: 'NBD_OPT_EXPORT_NAME', keptMaxBytes: STRING_MAX_BYTES, answer };

@@ -9,13 +9,15 @@ import { readText, readU16, readU32, shown } from '../bytes.js';
 import {
   NBD_INFO_EXPORT,
   NBD_REP_ERR_INVALID,
+  NBD_REP_ERR_TLS_REQD,
   NBD_REP_ERR_TOO_BIG,
   NBD_REP_ERR_UNKNOWN,
 } from '../constants.js';
-import { type Export, findExport } from '../exports.js';
-import { OPTION_KEPT_MAX_BYTES, STRING_MAX_BYTES } from '../limits.js';
-import { ack, errorReply, infoReply } from '../replies.js';
-import { type Answer, type Option, type Session, transmit } from './option.js';
+import type { Export } from '../exports.js';
+import { GO_KEPT_MAX_BYTES, STRING_MAX_BYTES } from '../limits.js';
+import { ack, infoReply } from '../replies.js';
+import { findExport, negotiatedFor, type Session } from '../session.js';
+import { type Answer, haggle, type Option, refuse, transmit } from './option.js';
 
 type Request =
   | { kind: 'good'; name: string; infoTypes: readonly number[] }
@@ -49,27 +51,23 @@ function repliesFor(option: number, one: Export, infoTypes: readonly number[]): 
 }
 
 function answer(session: Session, option: number, data: Uint8Array, thenTransmit: boolean): Answer {
-  const refuse = (type: number, why: string): Answer => ({
-    kind: 'haggle',
-    session,
-    output: [errorReply(option, type, why)],
-  });
   const request = parse(data);
-  if (request.kind === 'bad') return refuse(request.replyType, request.why);
-  const found = findExport(session.exports, request.name);
-  if (!found) return refuse(NBD_REP_ERR_UNKNOWN, `no export ${shown(request.name)}`);
-  const output = repliesFor(option, found, request.infoTypes);
-  return thenTransmit ? transmit(session, found, output) : { kind: 'haggle', session, output };
+  if (request.kind === 'bad') return refuse(session, option, request.replyType, request.why);
+  const found = findExport(session, request.name);
+  if (found === 'TLS required') return refuse(session, option, NBD_REP_ERR_TLS_REQD, 'begin TLS first');
+  if (found === 'unknown') {
+    return refuse(session, option, NBD_REP_ERR_UNKNOWN, `no export ${shown(request.name)}`);
+  }
+  const { transmissionFlags } = negotiatedFor(session, found);
+  const output = repliesFor(option, { ...found, transmissionFlags }, request.infoTypes);
+  return thenTransmit ? transmit(session, found, output) : haggle(session, ...output);
 }
 
 const shared = {
-  keptMaxBytes: OPTION_KEPT_MAX_BYTES,
-  whenLonger: {
-    kind: 'error',
-    type: NBD_REP_ERR_TOO_BIG,
-    message: `data longer than ${OPTION_KEPT_MAX_BYTES} bytes`,
-  },
-} as const;
+  keptMaxBytes: GO_KEPT_MAX_BYTES,
+  answerLonger: (session: Session, option: number) =>
+    refuse(session, option, NBD_REP_ERR_TOO_BIG, `data longer than ${GO_KEPT_MAX_BYTES} bytes`),
+};
 
 export const go: Option = {
   ...shared,

@@ -5,14 +5,18 @@
  * one byte more: reading stops inside the very callback that brought the last bytes. Node's own descriptor is closed
  * without shutdown(2), which would end the connection for the duplicate too, and only after every reply has left, so
  * that the engine's first bytes follow them. One timer covers all of it, also a peer that does not read its replies.
+ *
+ * From NBD_OPT_STARTTLS on, each byte of the socket goes through the TLS peer, which goes along with the descriptor; it
+ * is closed here where there is no hand-over.
  */
 
 import type { Socket } from 'node:net';
 import { errnoOf, fail, SealdiskError, unreachable } from '../../errors.js';
-import type { Export, Negotiated } from '../exports.js';
-import { begin, faultOfEnd, type Handshake, type Step, step } from '../handshake.js';
+import type { Export, Negotiated, Replies } from '../exports.js';
+import { begin, enterTls, faultOfEnd, type Handshake, type Step, shutDown, step } from '../handshake.js';
 import type { Limits } from '../limits.js';
-import type { TlsPeer } from '../tls-peer.js';
+import type { TlsOffer, TlsPeer } from '../tls-peer.js';
+import { type Activity, watchIdle } from './idle.js';
 
 export interface TransmitArgs {
   /** The connected socket, non-blocking. Duplicate it before you return: it is closed right after. */
@@ -24,14 +28,6 @@ export interface TransmitArgs {
   readonly peer: string;
   /** The TLS that the client began: yours from now on, also to close. `rest` is plaintext. */
   readonly tls?: TlsPeer;
-}
-
-/** What a transmission did so far, for the idle limit. */
-export interface Activity {
-  /** Requests that have come in; it only grows. */
-  readonly requests: bigint;
-  /** Requests that are not answered yet. */
-  readonly waiting: number;
 }
 
 export interface Transmission {
@@ -47,12 +43,18 @@ export type ConnectionEvent =
   | { readonly kind: 'connected'; readonly peer: string }
   /** The handshake ended without a transmission; `error` is missing where the peer left in good order. */
   | { readonly kind: 'closed'; readonly peer: string; readonly error?: unknown }
+  /** TLS stands; `clientName` is missing where the client has not said who it is. */
+  | { readonly kind: 'secured'; readonly peer: string; readonly clientName?: string }
   | { readonly kind: 'transmitting'; readonly peer: string; readonly negotiated: Negotiated }
+  /** The transmission had no request for `idleMs`, and is closed for it. */
+  | { readonly kind: 'idle'; readonly peer: string; readonly idleMs: number }
   /** The transmission ended; `error` is what `ended` was rejected with. */
   | { readonly kind: 'ended'; readonly peer: string; readonly error?: unknown };
 
 export interface Surroundings {
   readonly exports: () => readonly Export[];
+  readonly replies: Replies;
+  readonly tls: TlsOffer | undefined;
   readonly transmit: (args: TransmitArgs) => Transmission;
   readonly limits: Limits;
   readonly emit: (event: ConnectionEvent) => void;
@@ -71,7 +73,8 @@ export class Connection {
   readonly #socket: Socket;
   readonly #around: Surroundings;
   readonly #peer: string;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout;
+  #tls: TlsPeer | undefined;
   #stage: Stage = { kind: 'ending' };
 
   constructor(socket: Socket, peer: string, around: Surroundings) {
@@ -85,16 +88,28 @@ export class Connection {
     socket.on('end', () => this.#onEnd());
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     this.#guarded(() => {
-      const { next, output } = begin(around.exports(), around.limits);
+      const { exports, limits, replies, tls } = around;
+      const { next, output } = begin(exports(), limits, { replies, tls: tls?.mode ?? 'off' });
       this.#stage = { kind: 'handshake', state: next };
       this.#send(output);
     });
   }
 
-  /** Ends it, at whatever stage. Twice is fine. */
+  /** Ends it, at whatever stage; a handshake has its time to hear why. Twice is fine. */
   close(): void {
-    if (this.#stage.kind === 'transmitting') this.#stage.transmission.close();
+    const stage = this.#stage;
+    if (stage.kind === 'transmitting') stage.transmission.close();
+    else if (stage.kind === 'handshake') this.#shutDown(stage.state);
     else this.#socket.destroy();
+  }
+
+  #shutDown(state: Handshake): void {
+    this.#stage = { kind: 'handshake', state: shutDown(state) };
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#stage = { kind: 'ending' };
+      this.#socket.destroy();
+    }, this.#around.limits.shutdownMs);
   }
 
   #onData(chunk: Buffer): void {
@@ -107,7 +122,28 @@ export class Connection {
       this.#cut(new SealdiskError('NBD_PROTOCOL', { what: 'unread replies', found: unreadBytes, expected }));
       return;
     }
-    this.#guarded(() => this.#follow(step(stage.state, chunk)));
+    this.#guarded(() => this.#take(stage.state, chunk));
+  }
+
+  #take(state: Handshake, chunk: Buffer): void {
+    const tls = this.#tls;
+    if (!tls) {
+      this.#follow(step(state, chunk));
+      return;
+    }
+    const { plaintext, output, established, closed } = tls.feed(chunk);
+    this.#write(output);
+    const inside = established && state.phase === 'tls' ? this.#enterTls(state, tls) : state;
+    if (plaintext.length > 0) this.#follow(step(inside, plaintext));
+    if (closed) this.#onEnd();
+  }
+
+  #enterTls(state: Handshake, { clientName }: TlsPeer): Handshake {
+    const { emit } = this.#around;
+    emit({ kind: 'secured', peer: this.#peer, ...(clientName === undefined ? {} : { clientName }) });
+    const inside = enterTls(state, clientName);
+    this.#stage = { kind: 'handshake', state: inside };
+    return inside;
   }
 
   #follow({ next, output, verdict }: Step): void {
@@ -116,6 +152,13 @@ export class Connection {
         this.#stage = { kind: 'handshake', state: next };
         this.#send(output);
         return;
+      case 'tls': {
+        const tls = this.#around.tls?.accept() ?? fail('INTERNAL', { what: 'TLS that was not offered' });
+        this.#send(output);
+        this.#tls = tls;
+        this.#stage = { kind: 'handshake', state: next };
+        return;
+      }
       case 'close':
         this.#send(output);
         this.#end(verdict.fault && new SealdiskError('NBD_PROTOCOL', verdict.fault));
@@ -132,10 +175,15 @@ export class Connection {
     }
   }
 
-  /** `then` is called once all of it is with the kernel; not at all when the peer went before. */
   #send(output: readonly Uint8Array[], then?: () => void): void {
-    if (output.length === 0) return;
-    this.#socket.write(Buffer.concat(output), (error) => {
+    const said = Buffer.concat(output);
+    this.#write(this.#tls && said.length > 0 ? this.#tls.write(said) : said, then);
+  }
+
+  /** `then` is called once all of it is with the kernel; not at all when the peer went before. */
+  #write(bytes: Uint8Array, then?: () => void): void {
+    if (bytes.length === 0) return;
+    this.#socket.write(bytes, (error) => {
       if (!error) then?.();
     });
   }
@@ -144,18 +192,21 @@ export class Connection {
     if (this.#socket.destroyed) return;
     const { transmit, emit } = this.#around;
     const peer = this.#peer;
+    const tls = this.#tls && { tls: this.#tls };
     this.#guarded(() => {
       const fd = descriptorOf(this.#socket);
-      this.#stage = { kind: 'transmitting', transmission: transmit({ fd, negotiated, rest, peer }) };
+      this.#stage = { kind: 'transmitting', transmission: transmit({ fd, negotiated, rest, peer, ...tls }) };
     });
     this.#socket.destroy();
     if (this.#stage.kind === 'transmitting') emit({ kind: 'transmitting', peer, negotiated });
   }
 
-  /** Sends what is written, then closes. */
+  /** Sends what is written, and TLS's last words, then closes. */
   #end(error?: unknown): void {
     this.#stage = error === undefined ? { kind: 'ending' } : { kind: 'ending', error };
     stopReading(this.#socket);
+    const lastWords = this.#tls?.end?.();
+    if (lastWords) this.#write(lastWords);
     this.#socket.destroySoon();
   }
 
@@ -198,13 +249,26 @@ export class Connection {
     const peer = this.#peer;
     const stage = this.#stage;
     if (stage.kind !== 'transmitting') {
+      this.#tls?.close();
       emit({ kind: 'closed', peer, ...('error' in stage ? { error: stage.error } : {}) });
       return;
     }
+    const stopWatching = this.#watchIdle(stage.transmission);
     await stage.transmission.ended.then(
       () => emit({ kind: 'ended', peer }),
       (error: unknown) => emit({ kind: 'ended', peer, error }),
     );
+    stopWatching();
+  }
+
+  #watchIdle(transmission: Transmission): () => void {
+    const { emit, limits } = this.#around;
+    const { idleMs } = limits;
+    if (idleMs === 0) return () => {};
+    return watchIdle(transmission, idleMs, () => {
+      emit({ kind: 'idle', peer: this.#peer, idleMs });
+      transmission.close();
+    });
   }
 }
 
