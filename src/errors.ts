@@ -109,6 +109,16 @@ export const CATALOGUE = {
     (f) => `${f.path} is wrapped by key ${f.found}, --key names ${f.expected}`,
     'do not trust this disk unless you know that its key was changed; then name that key',
   ),
+  DISK_RESIZE: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `${f.path} is not resized: ${f.why}`,
+    'ask for another size; nothing was changed',
+  ),
+  DISK_RESIZE_BUSY: entry<{ path: string; why: string }>(
+    'busy',
+    (f) => `${f.path} cannot shrink while it is ${f.why}`,
+    'unmount and close it first; nothing was changed',
+  ),
   DISK_IO: entry<PathErrno>(
     'system',
     (f) => `${f.path}: ${f.errno}`,

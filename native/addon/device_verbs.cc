@@ -13,7 +13,8 @@ NbdDeviceConfig deviceConfig(const CallbackInfo& info, bool indexNeeded) {
   NbdDeviceConfig config{};
   if (indexNeeded || !member(options, "index").IsUndefined())
     config.index = static_cast<uint32_t>(wholeNumber(options, "index", 0, INT32_MAX));
-  config.socketFd = static_cast<int>(wholeNumber(options, "fd", 0, INT32_MAX));
+  const bool socketNeeded = !indexNeeded || !member(options, "fd").IsUndefined();
+  config.socketFd = socketNeeded ? static_cast<int>(wholeNumber(options, "fd", 0, INT32_MAX)) : -1;
   config.sizeBytes = unsigned64(options, "sizeBytes");
   config.blockSize = static_cast<uint64_t>(wholeNumber(options, "blockSize", 512, 4096));
   config.serverFlags = kHasFlags | kFlush | kFua | kWriteZeroes | kMultiConn;

@@ -3,7 +3,8 @@
 // What drivers/block/nbd.c of Linux 6.1 does with it:
 // - nbd_genl_connect answers with the index that it took. -EBUSY: the given device is in use, or none is free.
 // - nbd_genl_reconfigure refuses another BACKEND_IDENTIFIER (-EINVAL). A new socket takes the place of a dead one; where
-//   all sockets are alive it is dropped without a word, so the caller shuts the old one down first.
+//   all sockets are alive it is dropped without a word, so the caller shuts the old one down first. Without a socket it
+//   only sets the size, also of a device that is mounted (nbd_genl_size_set).
 // - nbd_genl_disconnect shuts the sockets down, waits for the receivers, and fails what is still queued. A device that is
 //   not connected is no error. One that is held open counts as connected until it is closed.
 // - NBD_ATTR_TIMEOUT is never sent: with one it would fail requests that a hung disk has to keep.
@@ -36,8 +37,9 @@ void addConfig(MessageBuilder& message, const NbdDeviceConfig& config) {
       .u64(NBD_ATTR_SERVER_FLAGS, config.serverFlags)
       .u64(NBD_ATTR_CLIENT_FLAGS, 0)
       .u64(NBD_ATTR_DEAD_CONN_TIMEOUT, config.deadConnectionTimeoutS)
-      .string(NBD_ATTR_BACKEND_IDENTIFIER, config.backendIdentifier)
-      .nest(NBD_ATTR_SOCKETS)
+      .string(NBD_ATTR_BACKEND_IDENTIFIER, config.backendIdentifier);
+  if (config.socketFd < 0) return;
+  message.nest(NBD_ATTR_SOCKETS)
       .nest(NBD_SOCK_ITEM)
       .u32(NBD_SOCK_FD, static_cast<uint32_t>(config.socketFd))
       .end()

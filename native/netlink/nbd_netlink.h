@@ -22,7 +22,7 @@ struct NetlinkError : std::runtime_error {
 
 struct NbdDeviceConfig {
   std::optional<uint32_t> index;  // /dev/nbdN; the kernel chooses a free one when empty
-  int socketFd;                   // the kernel's end; AF_UNIX stream or TCP
+  int socketFd;                   // the kernel's end; AF_UNIX stream or TCP; below 0: the sockets stay as they are
   uint64_t sizeBytes;
   uint64_t blockSize;
   uint64_t serverFlags;  // NBD_FLAG_* of the transmission phase

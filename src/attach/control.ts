@@ -7,13 +7,17 @@
 
 import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { SizeChange } from '../disk/resize.js';
 import type { ServedDisk, ServedDiskStatus } from '../disk/served-disk.js';
 import { type Code, catalogued, fail, SealdiskError } from '../errors.js';
 import { controlPath } from './state.js';
 
 const REQUEST_MAX_BYTES = 4096;
 
-export type ControlRequest = { verb: 'status' } | { verb: 'detach'; force: boolean };
+export type ControlRequest =
+  | { verb: 'status' }
+  | { verb: 'detach'; force: boolean }
+  | { verb: 'resize'; change: SizeChange; force: boolean };
 
 export interface ControlStatus extends ServedDiskStatus {
   readonly serverPid: number;
@@ -76,10 +80,21 @@ function answer(socket: Socket, handle: (request: ControlRequest) => Promise<unk
 }
 
 function parse(text: string): ControlRequest {
-  const request = JSON.parse(text) as Partial<ControlRequest>;
+  const request = JSON.parse(text) as { verb?: unknown; force?: unknown; change?: unknown };
   if (request.verb === 'status') return { verb: 'status' };
   if (request.verb === 'detach') return { verb: 'detach', force: request.force === true };
+  if (request.verb === 'resize') {
+    return { verb: 'resize', change: parseChange(request.change), force: request.force === true };
+  }
   return fail('USAGE', { what: 'unknown control request' });
+}
+
+function parseChange(found: unknown): SizeChange {
+  const { kind, bytes } = (found ?? {}) as { kind?: unknown; bytes?: unknown };
+  if (kind === 'fit') return { kind };
+  const whole = typeof bytes === 'string' && /^-?\d{1,19}$/.test(bytes);
+  if (whole && (kind === 'to' || kind === 'by')) return { kind, bytes };
+  return fail('USAGE', { what: 'unknown change of size' });
 }
 
 /** Asks the attachment's server. Undefined when no server answers there within `timeoutMs`. */

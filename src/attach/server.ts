@@ -10,8 +10,9 @@ import type { Server } from 'node:net';
 import { providerFor } from '../disk/provider.js';
 import { type DiskDescription, readDisk } from '../disk/read.js';
 import { ready } from '../disk/ready.js';
+import { Resizer } from '../disk/resize.js';
 import { ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
-import { engine, type GateState } from '../engine/engine.js';
+import { engine, type GateState, type KernelConnect, type KernelDevice } from '../engine/engine.js';
 import { fail } from '../errors.js';
 import type { Log } from '../log.js';
 import { type ControlRequest, serveControl, statusOf } from './control.js';
@@ -32,13 +33,19 @@ export class AttachmentServer {
   #control: Server | undefined;
   #index: number | undefined;
   #detaching = false;
+  readonly #resizer: Resizer;
 
   private constructor(
     private readonly request: AttachRequest,
     private readonly served: ServedDisk,
     private readonly log: Log,
     private readonly onDetached: () => void,
-  ) {}
+  ) {
+    this.#resizer = new Resizer(served, {
+      user: () => (this.#index === undefined ? undefined : userOf(this.#index)),
+      show: (sizeBytes) => this.show(sizeBytes),
+    });
+  }
 
   /** Serves the disk as the request says. `takeover`: the device is configured, its server died. */
   static async start(
@@ -77,15 +84,7 @@ export class AttachmentServer {
   private async connect(disk: DiskDescription): Promise<AttachmentState> {
     const left = findDevice(this.request.uuid);
     const [ours, kernels] = engine().socketPair();
-    const config = {
-      fd: kernels,
-      sizeBytes: disk.sizeBytes,
-      blockSize: disk.sectorSize,
-      readOnly: this.request.readOnly,
-      trim: this.request.discard && disk.holes && !this.request.readOnly,
-      deadConnectionTimeoutS: DEAD_CONNECTION_TIMEOUT_S,
-      backendIdentifier: this.request.uuid,
-    };
+    const config = { ...this.config(disk.sizeBytes), fd: kernels };
     try {
       const connection = this.served.engineDisk.serve({ fd: ours, readOnly: this.request.readOnly });
       connection.ended.then((end) => this.connectionEnded(end.reason));
@@ -104,10 +103,21 @@ export class AttachmentServer {
     return state;
   }
 
-  private connectKernel(
-    config: Parameters<ReturnType<typeof engine>['nbdConnect']>[0],
-    left: number | undefined,
-  ): number {
+  /** What the kernel is told of the device, but for its socket. */
+  private config(sizeBytes: bigint): KernelDevice {
+    const { header, holes, sectorSize } = this.served.disk;
+    const { readOnly, discard } = this.request;
+    return {
+      sizeBytes,
+      blockSize: sectorSize,
+      readOnly,
+      trim: discard && holes && !readOnly,
+      deadConnectionTimeoutS: DEAD_CONNECTION_TIMEOUT_S,
+      backendIdentifier: header.uuid,
+    };
+  }
+
+  private connectKernel(config: KernelConnect, left: number | undefined): number {
     const wanted = this.request.index ?? undefined;
     if (left === undefined) {
       if (wanted !== undefined && isConfigured(wanted)) {
@@ -137,6 +147,14 @@ export class AttachmentServer {
     };
   }
 
+  /** The kernel's device has another size from now on, and so has what is recorded. */
+  private async show(sizeBytes: bigint): Promise<void> {
+    if (this.#index === undefined || this.#detaching) return;
+    engine().nbdReconfigure({ ...this.config(sizeBytes), index: this.#index });
+    await waitUsable(this.#index, sizeBytes, USABLE_TIMEOUT_MS);
+    await writeState({ ...this.describe(this.served.disk, this.#index), sizeBytes: `${sizeBytes}` });
+  }
+
   private gateChanged(gate: GateState): void {
     if (this.#index !== undefined) setIoTimeout(this.#index, gate);
   }
@@ -147,6 +165,8 @@ export class AttachmentServer {
         return statusOf(this.served);
       case 'detach':
         return this.detach(request.force);
+      case 'resize':
+        return this.#resizer.resize(request.change, request.force);
     }
   }
 

@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   create: () => import('./create.js'),
   attach: () => import('./attach.js'),
   detach: () => import('./detach.js'),
+  resize: () => import('./resize.js'),
   list: () => import('./list.js'),
   info: () => import('./info.js'),
   serve: () => import('./serve.js'),

@@ -35,6 +35,7 @@ export interface ServedDiskStatus {
 
 export class ServedDisk {
   readonly engineDisk: EngineDisk;
+  #sizeBytes: bigint;
   #lease: Lease = { kind: 'lost' };
   #reason = '';
   #timer: NodeJS.Timeout | undefined;
@@ -50,6 +51,7 @@ export class ServedDisk {
     private readonly log: Log,
     private readonly onGateChange: (gate: GateState) => void,
   ) {
+    this.#sizeBytes = disk.sizeBytes;
     this.engineDisk = engine().openDisk({
       path: disk.path,
       offsetBytes: disk.offsetBytes,
@@ -84,6 +86,22 @@ export class ServedDisk {
 
   get status(): ServedDiskStatus {
     return { gate: this.engineDisk.gate, lease: this.#lease.kind, reason: this.#reason };
+  }
+
+  /** Payload bytes that are served now. */
+  get sizeBytes(): bigint {
+    return this.#sizeBytes;
+  }
+
+  get readOnly(): boolean {
+    return this.options.readOnly;
+  }
+
+  /** Serves another size from now on; the file must reach so far (DISK_TOO_SMALL). */
+  resize(sizeBytes: bigint): void {
+    this.engineDisk.resize(sizeBytes);
+    this.#sizeBytes = sizeBytes;
+    this.log.info({ event: 'resized', uuid: this.disk.header.uuid, sizeBytes: `${sizeBytes}` }, 'resized');
   }
 
   /** Ends all connections, syncs, wipes the key, stops asking. Twice is fine. */

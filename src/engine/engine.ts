@@ -83,11 +83,7 @@ export interface EngineDisk {
   close(): Promise<void>;
 }
 
-export interface KernelConnect {
-  /** The kernel's end of a socket pair. */
-  readonly fd: number;
-  /** Device number N of /dev/nbdN; the kernel chooses when left out. */
-  readonly index?: number;
+export interface KernelDevice {
   readonly sizeBytes: bigint;
   readonly blockSize: number;
   readonly readOnly: boolean;
@@ -95,6 +91,13 @@ export interface KernelConnect {
   /** Seconds that the kernel waits for a new server when the old one is gone. */
   readonly deadConnectionTimeoutS: number;
   readonly backendIdentifier: string;
+}
+
+export interface KernelConnect extends KernelDevice {
+  /** The kernel's end of a socket pair. */
+  readonly fd: number;
+  /** Device number N of /dev/nbdN; the kernel chooses when left out. */
+  readonly index?: number;
 }
 
 /** Where a socket listens: a path ('@name' in the abstract namespace), or an address and port. */
@@ -114,7 +117,8 @@ interface Addon {
   /** Sends `message` as one datagram to the socket at `path`, or '@name' (sd_notify(3)). */
   notifyManager(options: { path: string; message: string }): void;
   nbdConnect(options: KernelConnect): number;
-  nbdReconfigure(options: KernelConnect & { index: number }): void;
+  /** With a socket: in the place of one that is dead. Without: only the size. */
+  nbdReconfigure(options: KernelDevice & { index: number; fd?: number }): void;
   nbdDisconnect(index: number): void;
   nbdStatus(): { index: number; connected: boolean }[];
 }

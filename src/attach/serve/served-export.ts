@@ -9,6 +9,7 @@ import { realpathSync } from 'node:fs';
 import { providerFor } from '../../disk/provider.js';
 import type { DiskDescription } from '../../disk/read.js';
 import { ready } from '../../disk/ready.js';
+import { Resizer } from '../../disk/resize.js';
 import { ServedDisk, type ServedDiskOptions } from '../../disk/served-disk.js';
 import type { GateState } from '../../engine/engine.js';
 import { about, fail } from '../../errors.js';
@@ -46,6 +47,7 @@ export class ServedExport {
   readonly #ends: End[] = [];
   #locked = false;
   #served: ServedDisk | undefined;
+  #uri = '';
 
   constructor(
     { name, disk }: NamedDisk,
@@ -79,8 +81,13 @@ export class ServedExport {
     const served = await ServedDisk.open(disk, provider, options, log, onGateChange);
     this.#served = served;
     this.#ends.push(() => served.close());
+    const resizer = new Resizer(served, {
+      user: () => clientsOf(served),
+      show: (sizeBytes) => this.record(this.#uri, sizeBytes),
+    });
     const control = await serveControl(uuid, async (request) => {
       if (request.verb === 'status') return statusOf(served);
+      if (request.verb === 'resize') return resizer.resize(request.change, request.force);
       return fail('ATTACH_NOT_ATTACHED', { target: disk.path });
     });
     this.#ends.push(() => control.close());
@@ -101,6 +108,10 @@ export class ServedExport {
     return this.#disk;
   }
 
+  get #sizeBytes(): bigint {
+    return this.#served?.sizeBytes ?? this.disk.sizeBytes;
+  }
+
   get gate(): GateState {
     return this.#served?.engineDisk.gate ?? 'failed';
   }
@@ -111,7 +122,7 @@ export class ServedExport {
     return {
       name: this.name,
       description: disk.token.name,
-      sizeBytes: disk.sizeBytes,
+      sizeBytes: this.#sizeBytes,
       transmissionFlags: ALWAYS | (options.readOnly ? NBD_FLAG_READ_ONLY : WRITABLE),
       minimumBlockSize: 1,
       preferredBlockSize: Math.max(disk.sectorSize, 4096),
@@ -133,8 +144,9 @@ export class ServedExport {
   }
 
   /** Records it for `list` and `info`, reachable at `uri`. */
-  record(uri: string): Promise<void> {
+  record(uri: string, sizeBytes = this.#sizeBytes): Promise<void> {
     const { disk } = this;
+    this.#uri = uri;
     const state: AttachmentState = {
       request: this.#request(),
       index: null,
@@ -144,7 +156,7 @@ export class ServedExport {
       keyUri: disk.token.keyUri,
       keyId: disk.token.keyId,
       name: disk.token.name,
-      sizeBytes: `${disk.sizeBytes}`,
+      sizeBytes: `${sizeBytes}`,
       attachedAt: new Date().toISOString(),
     };
     return writeState(state);
@@ -169,4 +181,12 @@ export class ServedExport {
       logLevel: options.logLevel,
     };
   }
+}
+
+/** Who would miss the end of the disk. */
+function clientsOf(served: ServedDisk): string | undefined {
+  const { connections } = served.engineDisk.stats();
+  return connections === 0
+    ? undefined
+    : `open in ${connections} NBD ${connections === 1 ? 'client' : 'clients'}`;
 }
