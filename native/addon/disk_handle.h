@@ -29,10 +29,40 @@ inline const char* nameOf(ConnectionEnd::Reason reason) noexcept {
   return "error";
 }
 
+// The id of a metadata context; 0 when it was not negotiated.
+inline uint32_t contextId(const Napi::Object& contexts, const char* name) {
+  if (member(contexts, name).IsUndefined()) return 0;
+  return static_cast<uint32_t>(wholeNumber(contexts, name, 1, UINT32_MAX));
+}
+
+inline Negotiated negotiatedOf(const Napi::Object& options) {
+  Negotiated negotiated;
+  negotiated.readOnly = boolean(options, "readOnly", false);
+  if (!member(options, "replies").IsUndefined()) {
+    const std::string replies = text(options, "replies");
+    if (replies == "structured") {
+      negotiated.replies = Replies::structured;
+    } else if (replies == "extended") {
+      negotiated.replies = Replies::extended;
+    } else if (replies != "simple") {
+      invalid(options.Env(), "replies is none of simple, structured, extended");
+    }
+  }
+  const Napi::Value contexts = member(options, "contexts");
+  if (contexts.IsUndefined()) return negotiated;
+  if (!contexts.IsObject()) invalid(options.Env(), "contexts is not an object");
+  if (negotiated.replies == Replies::simple) invalid(options.Env(), "contexts need structured replies");
+  negotiated.allocationId = contextId(contexts.As<Napi::Object>(), "allocation");
+  negotiated.keyStateId = contextId(contexts.As<Napi::Object>(), "keyState");
+  return negotiated;
+}
+
 class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Connection", {InstanceMethod<&ConnectionHandle::close>("close")});
+    return DefineClass(env, "Connection",
+                       {InstanceMethod<&ConnectionHandle::activity>("activity"),
+                        InstanceMethod<&ConnectionHandle::close>("close")});
   }
 
   explicit ConnectionHandle(const CallbackInfo& info) : ObjectWrap(info) {}
@@ -43,7 +73,7 @@ class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
     served.socketFd = static_cast<int>(wholeNumber(options, "fd", 0, INT32_MAX));
     const Napi::Value rest = member(options, "rest");
     if (!rest.IsUndefined()) served.rest = bytes(env, rest, "rest");
-    served.negotiated.readOnly = boolean(options, "readOnly", false);
+    served.negotiated = negotiatedOf(options);
 
     Instance& instance = instanceOf(env);
     const auto deferred = Napi::Promise::Deferred::New(env);
@@ -63,6 +93,14 @@ class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
   }
 
  private:
+  Napi::Value activity(const CallbackInfo& info) {
+    const ConnectionActivity activity = connection_ ? connection_->activity() : ConnectionActivity{0, 0};
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("requests", Napi::BigInt::New(info.Env(), activity.events));
+    result.Set("waiting", Napi::Number::New(info.Env(), static_cast<double>(activity.waiting)));
+    return result;
+  }
+
   void close(const CallbackInfo&) {
     if (connection_) connection_->close();
   }
@@ -113,6 +151,8 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
       options.geometry.sectorBytes = static_cast<uint32_t>(wholeNumber(from, "sectorSize", 512, 4096));
       options.readOnly = boolean(from, "readOnly", false);
       options.direct = boolean(from, "direct", false);
+      options.holes = boolean(from, "holes", false);
+      options.discard = boolean(from, "discard", false);
       std::shared_ptr<Disk> disk = Disk::open(options);
       Instance& instance = instanceOf(info.Env());
       Napi::Object object = instance.disk.New({});

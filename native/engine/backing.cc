@@ -1,5 +1,6 @@
 #include "engine/backing.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,13 +9,16 @@
 
 namespace sealdisk {
 
+const int kPunchMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+const int kZeroMode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+
 bool IoOp::advance(int64_t result) noexcept {
   if (result == -EINTR || result == -EAGAIN) return false;
   if (result < 0) {
     error = static_cast<int>(-result);
     return true;
   }
-  if (kind == Kind::sync) {
+  if (kind != Kind::read && kind != Kind::write) {
     error = 0;
     return true;
   }
@@ -24,7 +28,7 @@ bool IoOp::advance(int64_t result) noexcept {
   }
   data += result;
   offset += static_cast<uint64_t>(result);
-  bytes -= static_cast<size_t>(result);
+  bytes -= static_cast<uint64_t>(result);
   error = 0;
   return bytes == 0;
 }
@@ -41,6 +45,14 @@ int64_t IoOp::call(int fileFd) const noexcept {
     case Kind::sync:
       result = fdatasync(fileFd);
       break;
+    case Kind::punch:
+      result = fallocate(fileFd, kPunchMode, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+      break;
+    case Kind::zero:
+      result = fallocate(fileFd, kZeroMode, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+      break;
+    case Kind::cache:
+      return -posix_fadvise(fileFd, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
   }
   return result < 0 ? -errno : result;
 }

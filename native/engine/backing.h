@@ -2,7 +2,7 @@
 //
 // Two implementations keep the same promises: Ring (io_uring) and PoolBacking (worker threads). An operation ends once,
 // wholly done or with an errno: short transfers and EINTR are continued, and a read past the end of the file is EIO,
-// never zeros. Operations of one connection run at the same time and end in any order.
+// never zeros. A hole that the file system cannot make is EOPNOTSUPP. Operations of one connection run at the same time and end in any order.
 //
 // Owner: the connection's thread makes it, calls it, and destroys it when no operation is out.
 #pragma once
@@ -18,11 +18,18 @@ class Wake;
 
 // Lies in its owner and stays there until it has ended.
 struct IoOp {
-  enum class Kind : uint8_t { read, write, sync };
+  enum class Kind : uint8_t {
+    read,
+    write,
+    sync,
+    punch,  // the range becomes a hole
+    zero,   // the range becomes zeros that have their place in the file
+    cache,  // the range is read ahead
+  };
 
   Kind kind = Kind::read;
   uint8_t* data = nullptr;
-  size_t bytes = 0;
+  uint64_t bytes = 0;
   uint64_t offset = 0;  // in the file
   int error = 0;        // when ended: 0, or an errno
   void* owner = nullptr;
@@ -40,6 +47,9 @@ struct Ready {
   short socketEvents = 0;
   bool woken = false;
 };
+
+// Modes of fallocate(2). The length of the file never changes: what is served lies within it.
+extern const int kPunchMode, kZeroMode;
 
 class Backing {
  public:

@@ -32,6 +32,7 @@ Connection::Connection(Disk& disk, ConnectionOptions options, Ended ended)
     : disk_(disk),
       socket_(duplicate(options.socketFd)),
       makeChannel_(std::move(options.channel)),
+      replies_(options.negotiated.replies),
       negotiated_(options.negotiated),
       rest_(options.rest.begin(), options.rest.end()),
       ended_(std::move(ended)) {
@@ -65,7 +66,7 @@ void Connection::run() noexcept {
     backing_ = makeBacking();
     if (!backing_) throw std::runtime_error("the kernel refuses another io_uring");
     store_.emplace(mailbox_);
-    executor_.emplace(disk_, *backing_, replies_);
+    executor_.emplace(disk_, negotiated_, *backing_, replies_);
     channel_ = std::exchange(makeChannel_, nullptr)(socket_.get());
     receiver_.emplace(*channel_, negotiated_, *store_, *executor_, rest_);
     rest_ = {};
@@ -95,7 +96,9 @@ void Connection::loop() noexcept {
     while (IoOp* op = backing_->ended()) executor_->ioEnded(static_cast<Job*>(op->owner));
     sendReplies();
     if (over()) return;
+    waiting_.store(executor_->inFlight() + executor_->parked(), std::memory_order_relaxed);
     const Ready ready = backing_->wait(wantedEvents(), !inputWaits_);
+    if (ready.socketEvents) events_.store(events_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     if (ready.woken) takeMail();
     takeInput(ready.socketEvents);
   }

@@ -5,7 +5,7 @@
 // and the peer sends them again elsewhere.
 //
 // Threads: the constructor, close() and join() are the disk's control thread's; run() and all members are the
-// connection's thread's, except mailbox_, which is for all.
+// connection's thread's, except mailbox_ and the atomics, which are for all.
 #pragma once
 
 #include <atomic>
@@ -39,6 +39,12 @@ struct ConnectionEnd {
   std::string detail;
 };
 
+// For who ends idle connections.
+struct ConnectionActivity {
+  uint64_t events;   // grows with whatever the peer does
+  uint64_t waiting;  // requests that wait for us: in flight, or parked behind the gate
+};
+
 class Connection {
  public:
   using Ended = std::function<void(const ConnectionEnd&)>;
@@ -53,6 +59,7 @@ class Connection {
   void close() noexcept { mailbox_.close(); }
   void gateChanged() noexcept { mailbox_.gateChanged(); }
   bool finished() const noexcept { return finished_.load(); }
+  ConnectionActivity activity() const noexcept { return {events_.load(), waiting_.load()}; }
   void join();
 
  private:
@@ -90,6 +97,7 @@ class Connection {
   ConnectionEnd end_{ConnectionEnd::Reason::closed, ""};
   Ended ended_;
   std::atomic<bool> finished_{false};
+  std::atomic<uint64_t> events_{0}, waiting_{0};  // see ConnectionActivity
   std::thread thread_;
 };
 

@@ -50,9 +50,12 @@ void tryDirectRead(int fd, const Geometry& geometry) {
 
 std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
   checkGeometry(options.geometry);
+  if (options.discard && !options.holes) throw std::invalid_argument("discard on a disk that may have no holes");
   std::unique_ptr<Disk> disk(new Disk);
   disk->geometry_ = options.geometry;
   disk->readOnly_ = options.readOnly;
+  disk->holes_ = options.holes;
+  disk->discards_ = options.discard && !options.readOnly;
   const int flags = O_CLOEXEC | (options.readOnly ? O_RDONLY : O_RDWR) | (options.direct ? O_DIRECT : 0);
   disk->fd_ = ::open(options.path.c_str(), flags);
   if (disk->fd_ < 0) failWith(errno, "open");
@@ -107,6 +110,7 @@ std::shared_ptr<Connection> Disk::serve(ConnectionOptions options, std::function
   if (fd_ < 0) throw std::invalid_argument("the disk is closed");
   if (options.rest.size() > kReceiveBytes) throw std::invalid_argument("more bytes were read ahead than are taken over");
   options.negotiated.readOnly |= readOnly_;
+  options.negotiated.discards = discards_;
   forgetEnded();
   auto connection = std::make_shared<Connection>(*this, std::move(options), std::move(ended));
   const std::lock_guard lock(connectionsMutex_);

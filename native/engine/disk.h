@@ -39,6 +39,8 @@ struct DiskOptions {
   uint64_t sizeBytes = 0;
   bool readOnly = false;
   bool direct = false;
+  bool holes = false;    // a sector whose ciphertext is all zeros is a hole: it reads as zeros
+  bool discard = false;  // TRIM and WRITE_ZEROES make holes; only where they may be
 };
 
 // The file is shorter than its geometry says.
@@ -82,6 +84,8 @@ class Disk {
   const Geometry& geometry() const noexcept { return geometry_; }
   uint64_t sizeBytes() const noexcept { return sizeBytes_.load(std::memory_order_relaxed); }
   bool readOnly() const noexcept { return readOnly_; }
+  bool holes() const noexcept { return holes_; }
+  bool discards() const noexcept { return discards_; }
   Gate& gate() noexcept { return gate_; }
   RangeLock& ranges() noexcept { return ranges_; }
   DiskCounters& counters() noexcept { return counters_; }
@@ -99,6 +103,8 @@ class Disk {
   Geometry geometry_;
   std::atomic<uint64_t> sizeBytes_{0};
   bool readOnly_ = false;
+  bool holes_ = false;
+  bool discards_ = false;
   std::unique_ptr<Pool> pool_;
   Gate gate_;
   RangeLock ranges_;

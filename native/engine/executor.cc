@@ -2,49 +2,67 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <utility>
 
 #include "engine/limits.h"
 #include "engine/mailbox.h"
+#include "engine/status.h"
 
 namespace sealdisk {
 
 namespace {
 
-constexpr uint64_t down(uint64_t value, uint64_t unit) noexcept { return value / unit * unit; }
-constexpr uint64_t up(uint64_t value, uint64_t unit) noexcept { return down(value + unit - 1, unit); }
 constexpr auto kRelaxed = std::memory_order_relaxed;
+
+const char* told(NbdErrno error) noexcept {
+  switch (error) {
+    case NbdErrno::nospc:
+      return "there is no space left under the disk";
+    case NbdErrno::notsup:
+      return "the file under the disk cannot do it";
+    default:
+      return "the file under the disk failed";
+  }
+}
 
 }  // namespace
 
 bool Executor::cuts(const Request& request) const noexcept {
-  const uint64_t sector = disk_.geometry().sectorBytes;
-  return request.offset % sector || request.length % sector;
+  return request.offset % sector() || request.length % sector();
+}
+
+bool Executor::readsInChunks(const Request& request) const noexcept {
+  return disk_.holes() && negotiated_.replies != Replies::simple && !request.has(kFlagDontFragment);
 }
 
 size_t Executor::bufferBytes(const Request& request) const noexcept {
-  const uint64_t sector = disk_.geometry().sectorBytes;
   const size_t mergePage = cuts(request) ? kPageBytes : 0;
-  const uint64_t span = up(request.offset + request.length, sector) - down(request.offset, sector);
+  const uint64_t span = up(request.offset + request.length, sector()) - down(request.offset, sector());
   switch (request.command) {
     case Command::read:
-      return span;
+      return readsInChunks(request) ? up(span, kPageBytes) + kPageBytes : span;
     case Command::write:
       return up(span, kPageBytes) + mergePage;
     case Command::writeZeroes:
       return up(std::min<uint64_t>(span, kZeroPieceBytes), kPageBytes) + mergePage;
+    case Command::blockStatus:
+      return kStatusBytes;
     default:
       return 0;
   }
 }
 
-void Executor::refuse(Job* job, NbdErrno error) noexcept {
+void Executor::refuse(Job* job, NbdErrno error, const char* why) noexcept {
   job->verdict = error;
+  job->why = why;
   replies_.push(job);
 }
 
 void Executor::begin(Job* job) noexcept {
+  if (job->request.command == Command::blockStatus) {
+    if (const auto refusal = prepareStatus(disk_, negotiated_, job)) return refuse(job, refusal->errnoOnWire, refusal->rule);
+    return replies_.push(job);
+  }
   for (;;) {
     job->pass = disk_.gate().enter();
     if (job->pass) return run(job);
@@ -52,7 +70,7 @@ void Executor::begin(Job* job) noexcept {
       case Gate::State::live:
         continue;  // it opened in between
       case Gate::State::failed:
-        return refuse(job, NbdErrno::io);
+        return refuse(job, NbdErrno::io, "the disk's key is gone");
       case Gate::State::hung:
         disk_.counters().parked.fetch_add(1, kRelaxed);
         return parked_.push(job);
@@ -77,13 +95,12 @@ void Executor::run(Job* job) noexcept {
   ++inFlight_;
   disk_.counters().inFlight.fetch_add(1, kRelaxed);
   const Request& request = job->request;
-  // Holes would tell which blocks are in use: a trim is a hint, and is not taken.
-  if (request.command == Command::trim) return finish(job, NbdErrno::ok);
   if (request.command == Command::flush) return sync(job);
-  const uint64_t sector = disk_.geometry().sectorBytes;
-  job->claim.begin = down(request.offset, sector);
-  job->claim.end = up(request.offset + request.length, sector);
-  job->claim.exclusive = request.command != Command::read && cuts(request);
+  // Without discard a trim is not taken: it is a hint, and holes would tell which blocks are in use.
+  if (request.command == Command::trim && !disk_.discards()) return finish(job, NbdErrno::ok);
+  job->claim.begin = down(request.offset, sector());
+  job->claim.end = up(request.offset + request.length, sector());
+  job->claim.exclusive = cuts(request) && (request.command == Command::write || request.command == Command::writeZeroes);
   job->claim.granted = [](RangeLock::Claim* claim) {
     auto* owner = static_cast<Job*>(claim->owner);
     owner->mailbox->goOn(owner);
@@ -100,59 +117,27 @@ void Executor::goOn(Job* job) noexcept {
 
 void Executor::claimGranted(Job* job) noexcept {
   const Request& request = job->request;
-  if (request.command == Command::read) {
-    const size_t bytes = job->claim.end - job->claim.begin;
-    return issue(job, Job::Stage::read, IoOp::Kind::read, job->buffer, bytes, job->claim.begin);
+  switch (request.command) {
+    case Command::read:
+      return read(job);
+    case Command::write:
+      job->holeBegin = job->holeEnd = 0;
+      return startPieces(job);
+    case Command::writeZeroes:
+    case Command::trim:
+      return punch(job);
+    case Command::cache:
+      return issue(job, Job::Stage::cache, IoOp::Kind::cache, nullptr,
+                   std::min<uint64_t>(job->claim.end - job->claim.begin, kCachedMaxBytes), job->claim.begin);
+    case Command::flush:
+    case Command::blockStatus:
+    case Command::disconnect:
+      break;
   }
-  job->pieceBegin = request.offset;
-  job->pieceEnd = request.offset + request.length;
-  startPiece(job);
+  std::abort();  // none of these takes a claim
 }
 
-// A write is one piece. Zeros come in pieces that end on multiples of kZeroPieceBytes, hence on sectors.
-void Executor::startPiece(Job* job) noexcept {
-  const uint64_t sector = disk_.geometry().sectorBytes;
-  if (job->request.command == Command::writeZeroes) {
-    const uint64_t end = job->request.offset + job->request.length;
-    job->pieceEnd = std::min<uint64_t>(end, down(job->pieceBegin, sector) + kZeroPieceBytes);
-    std::memset(job->buffer, 0, up(job->pieceEnd, sector) - down(job->pieceBegin, sector));
-  }
-  if (job->pieceBegin % sector == 0) return mergeTailOrWrite(job);
-  uint8_t* mergePage = job->buffer + job->bufferBytes - kPageBytes;
-  issue(job, Job::Stage::mergeHead, IoOp::Kind::read, mergePage, sector, down(job->pieceBegin, sector));
-}
-
-// The cut sector has been read into the merge page: what the request leaves alone goes into the buffer.
-void Executor::merge(Job* job, bool tail) noexcept {
-  const uint64_t sector = disk_.geometry().sectorBytes;
-  const uint64_t first = down(job->pieceBegin, sector), last = down(job->pieceEnd, sector);
-  uint8_t* mergePage = job->buffer + job->bufferBytes - kPageBytes;
-  job->pass->key().decrypt(mergePage, sector, sector, (tail ? last : first) / 512);
-  if (!tail) std::memcpy(job->buffer, mergePage, job->pieceBegin - first);
-  if (job->pieceEnd % sector && (tail || first == last)) {
-    const size_t from = job->pieceEnd - last;
-    std::memcpy(job->buffer + (job->pieceEnd - first), mergePage + from, sector - from);
-  }
-}
-
-void Executor::mergeTailOrWrite(Job* job) noexcept {
-  const uint64_t sector = disk_.geometry().sectorBytes;
-  const uint64_t last = down(job->pieceEnd, sector);
-  const bool mergedWithHead = job->pieceBegin % sector && down(job->pieceBegin, sector) == last;
-  if (job->pieceEnd % sector == 0 || mergedWithHead) return encryptAndWrite(job);
-  uint8_t* mergePage = job->buffer + job->bufferBytes - kPageBytes;
-  issue(job, Job::Stage::mergeTail, IoOp::Kind::read, mergePage, sector, last);
-}
-
-void Executor::encryptAndWrite(Job* job) noexcept {
-  const uint64_t sector = disk_.geometry().sectorBytes;
-  const uint64_t first = down(job->pieceBegin, sector);
-  const size_t bytes = up(job->pieceEnd, sector) - first;
-  job->pass->key().encrypt(job->buffer, bytes, sector, first / 512);
-  issue(job, Job::Stage::write, IoOp::Kind::write, job->buffer, bytes, first);
-}
-
-void Executor::issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, size_t bytes,
+void Executor::issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
                      uint64_t exportOffset) noexcept {
   job->stage = stage;
   job->io.kind = kind;
@@ -164,13 +149,16 @@ void Executor::issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data,
 
 void Executor::ioEnded(Job* job) noexcept {
   const int error = job->io.error;
-  if (error && job->stage != Job::Stage::sync) return finish(job, onWire(error));
+  if (job->stage == Job::Stage::sync) {
+    disk_.syncs().ended(error);
+    return finish(job, onWire(disk_.syncs().lost()));
+  }
+  if (job->stage == Job::Stage::punch) return punchEnded(job, error);
+  if (job->stage == Job::Stage::cache) return finish(job, NbdErrno::ok);  // a hint
+  if (error) return finish(job, onWire(error));
   switch (job->stage) {
-    case Job::Stage::read: {
-      const size_t bytes = job->claim.end - job->claim.begin;
-      job->pass->key().decrypt(job->buffer, bytes, disk_.geometry().sectorBytes, job->claim.begin / 512);
-      return finish(job, NbdErrno::ok);
-    }
+    case Job::Stage::read:
+      return readEnded(job);
     case Job::Stage::mergeHead:
       merge(job, false);
       return mergeTailOrWrite(job);
@@ -179,22 +167,12 @@ void Executor::ioEnded(Job* job) noexcept {
       return encryptAndWrite(job);
     case Job::Stage::write:
       return written(job);
-    case Job::Stage::sync:
-      disk_.syncs().ended(error);
-      return finish(job, onWire(disk_.syncs().lost()));
-    case Job::Stage::claim:
-      break;
+    default:
+      std::abort();  // no operation is out in this stage
   }
-  std::abort();  // no operation is out in this stage
 }
 
-void Executor::written(Job* job) noexcept {
-  if (job->pieceEnd != job->request.offset + job->request.length) {
-    job->pieceBegin = job->pieceEnd;
-    return startPiece(job);
-  }
-  return job->request.fua() ? sync(job) : finish(job, NbdErrno::ok);
-}
+void Executor::done(Job* job) noexcept { job->request.fua() ? sync(job) : finish(job, NbdErrno::ok); }
 
 // What has ended on this disk goes to stable storage; the reply waits for it.
 void Executor::sync(Job* job) noexcept {
@@ -208,35 +186,40 @@ void Executor::sync(Job* job) noexcept {
 }
 
 void Executor::finish(Job* job, NbdErrno verdict) noexcept {
-  const Request& request = job->request;
   if (job->claim.granted) {
     disk_.ranges().release(&job->claim);
     job->claim.granted = nullptr;
   }
   job->pass.reset();
   --inFlight_;
-  DiskCounters& counters = disk_.counters();
-  counters.inFlight.fetch_sub(1, kRelaxed);
+  disk_.counters().inFlight.fetch_sub(1, kRelaxed);
   if (verdict == NbdErrno::ok) {
-    switch (request.command) {
-      case Command::read:
-        counters.reads.fetch_add(1, kRelaxed);
-        counters.readBytes.fetch_add(request.length, kRelaxed);
-        break;
-      case Command::write:
-      case Command::writeZeroes:
-        counters.writes.fetch_add(1, kRelaxed);
-        counters.writtenBytes.fetch_add(request.length, kRelaxed);
-        break;
-      case Command::flush:
-        counters.flushes.fetch_add(1, kRelaxed);
-        break;
-      default:
-        break;
-    }
+    count(job->request);
+  } else {
+    job->why = told(verdict);
   }
   job->verdict = verdict;
   replies_.push(job);
+}
+
+void Executor::count(const Request& request) noexcept {
+  DiskCounters& counters = disk_.counters();
+  switch (request.command) {
+    case Command::read:
+      counters.reads.fetch_add(1, kRelaxed);
+      counters.readBytes.fetch_add(request.length, kRelaxed);
+      break;
+    case Command::write:
+    case Command::writeZeroes:
+      counters.writes.fetch_add(1, kRelaxed);
+      counters.writtenBytes.fetch_add(request.length, kRelaxed);
+      break;
+    case Command::flush:
+      counters.flushes.fetch_add(1, kRelaxed);
+      break;
+    default:
+      break;
+  }
 }
 
 }  // namespace sealdisk

@@ -2,8 +2,10 @@
 //
 // A request that finds the gate hung is parked with its payload and goes on, in order, when the gate opens, or ends in
 // EIO when it fails. A request that passed is in flight: it holds a Pass as long as it needs the key, and always ends.
+// BLOCK_STATUS needs no key and asks no gate: so a monitor hears the state of a disk that is hung.
 //
-// Owner: the connection's thread; only a claim or a sync reports from elsewhere, and goes through the mailbox.
+// Owner: the connection's thread; only a claim or a sync reports from elsewhere, and goes through the mailbox. In three
+// files: executor.cc is the way of every request, executor_read.cc and executor_write.cc what each kind does on it.
 #pragma once
 
 #include "engine/arena.h"
@@ -16,21 +18,23 @@ namespace sealdisk {
 
 class Executor {
  public:
-  Executor(Disk& disk, Backing& backing, ReplyQueue& replies) noexcept
-      : disk_(disk), backing_(backing), replies_(replies) {}
+  Executor(Disk& disk, const Negotiated& negotiated, Backing& backing, ReplyQueue& replies) noexcept
+      : disk_(disk), negotiated_(negotiated), backing_(backing), replies_(replies) {}
 
   // Of the export, now.
   uint64_t sizeBytes() const noexcept { return disk_.sizeBytes(); }
   // Bytes of the arena that a request needs; 0 when none.
   size_t bufferBytes(const Request& request) const noexcept;
+  // Where the payload stands in the buffer.
   uint32_t lead(const Request& request) const noexcept {
+    if (request.command == Command::blockStatus) return 0;
     return static_cast<uint32_t>(request.offset % disk_.geometry().sectorBytes);
   }
 
   // Takes a checked request that has its buffer and payload.
   void begin(Job* job) noexcept;
-  // Answers at once, without touching the disk.
-  void refuse(Job* job, NbdErrno error) noexcept;
+  // Answers at once, without touching the disk. `why` lives for ever.
+  void refuse(Job* job, NbdErrno error, const char* why) noexcept;
 
   void ioEnded(Job* job) noexcept;
   // What the job waited for has come: its claim, or its turn in the sync group.
@@ -44,23 +48,43 @@ class Executor {
   size_t inFlight() const noexcept { return inFlight_; }
 
  private:
+  uint64_t sector() const noexcept { return disk_.geometry().sectorBytes; }
   bool cuts(const Request& request) const noexcept;
+  bool readsInChunks(const Request& request) const noexcept;
   void run(Job* job) noexcept;
   void claimGranted(Job* job) noexcept;
+  void issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
+             uint64_t exportOffset) noexcept;
+  void sync(Job* job) noexcept;
+  // The request's work on the file is done: on stable storage first where it asks for that.
+  void done(Job* job) noexcept;
+  void finish(Job* job, NbdErrno verdict) noexcept;
+  void count(const Request& request) noexcept;
+
+  void read(Job* job) noexcept;
+  void readEnded(Job* job) noexcept;
+  void decryptAround(Job* job, size_t bytes) noexcept;
+  void addChunk(Job* job, size_t from, size_t to, bool hole) noexcept;
+
+  void punch(Job* job) noexcept;
+  void punchEnded(Job* job, int error) noexcept;
+  void startPieces(Job* job) noexcept;
   void startPiece(Job* job) noexcept;
   void merge(Job* job, bool tail) noexcept;
   void mergeTailOrWrite(Job* job) noexcept;
   void encryptAndWrite(Job* job) noexcept;
   void written(Job* job) noexcept;
-  void sync(Job* job) noexcept;
-  void issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, size_t bytes, uint64_t exportOffset) noexcept;
-  void finish(Job* job, NbdErrno verdict) noexcept;
 
   Disk& disk_;
+  const Negotiated& negotiated_;
   Backing& backing_;
   ReplyQueue& replies_;
   JobList parked_;
   size_t inFlight_ = 0;
 };
+
+// To whole units of a sector or a page.
+constexpr uint64_t down(uint64_t value, uint64_t unit) noexcept { return value / unit * unit; }
+constexpr uint64_t up(uint64_t value, uint64_t unit) noexcept { return down(value + unit - 1, unit); }
 
 }  // namespace sealdisk

@@ -10,7 +10,9 @@
 
 #include "engine/backing.h"
 #include "engine/gate.h"
+#include "engine/limits.h"
 #include "engine/range_lock.h"
+#include "engine/reply_part.h"
 #include "engine/request.h"
 #include "engine/sync_group.h"
 
@@ -23,20 +25,25 @@ struct Job {
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  enum class Stage : uint8_t { claim, read, mergeHead, mergeTail, write, sync };
+  enum class Stage : uint8_t { claim, read, punch, mergeHead, mergeTail, write, cache, sync };
 
   Request request;
   NbdErrno verdict = NbdErrno::ok;
+  const char* why = "";  // for people, beside a verdict that is not ok
   Stage stage = Stage::claim;
 
-  // A run of the connection's arena: whole sectors of the request (or of one piece of zeros), then, when a sector is
-  // cut, one page to merge from. The payload stands `lead` bytes into it.
+  // A run of the connection's arena: whole sectors of the request (or of one piece of zeros), then a last page: to merge
+  // from when a sector is cut, or for the chunks of a reply with holes. The payload stands `lead` bytes into it.
   uint8_t* buffer = nullptr;
   size_t bufferBytes = 0;
   uint32_t lead = 0;
+  uint8_t* payload() const noexcept { return buffer + lead; }
+  uint8_t* lastPage() const noexcept { return buffer + bufferBytes - kPageBytes; }
 
   // The piece that is being worked on: bytes [pieceBegin, pieceEnd) of the export.
   uint64_t pieceBegin = 0, pieceEnd = 0;
+  // What no piece touches, because it is a hole: empty, or whole sectors.
+  uint64_t holeBegin = 0, holeEnd = 0;
 
   std::optional<Gate::Pass> pass;
   RangeLock::Claim claim;
@@ -44,7 +51,11 @@ struct Job {
   Mailbox* mailbox = nullptr;  // of the connection; where claim and sync report
   IoOp io;
 
-  uint8_t replyHeader[kSimpleReplyBytes];
+  // The reply: prepared by the executor, or null until the queue makes `whole`, which is all of it then.
+  ReplyPart* parts = nullptr;
+  uint32_t partCount = 0;
+  ReplyPart whole;
+
   Job* next = nullptr;  // in the one list that it stands in: free, parked, replies, mailbox
 };
 

@@ -28,6 +28,8 @@ class JobStore {
     Job* job = free_.pop();
     job->buffer = buffer;
     job->bufferBytes = bytes;
+    job->verdict = NbdErrno::ok;
+    job->parts = nullptr;
     return job;
   }
 

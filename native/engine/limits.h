@@ -35,6 +35,17 @@ constexpr size_t kArenaHotBytes = 16 * MiB;
 // WRITE_ZEROES has no payload and no bound: it is worked off in pieces of this size.
 constexpr size_t kZeroPieceBytes = 1 * MiB;
 
+// CACHE reads ahead no more than this of what it is asked for: it is a hint, and a disk is larger than memory.
+constexpr size_t kCachedMaxBytes = 64 * MiB;
+
+// Chunks of a structured read's reply; what lies behind so many holes is sent as data, zeros included.
+constexpr size_t kChunksPerRead = 64;
+
+// Memory of a BLOCK_STATUS reply: its chunks, then the extents of base:allocation, about a thousand.
+constexpr size_t kStatusBytes = 16 * KiB;
+// Its payload, where a request has one, without the ids that follow: the length of the range.
+constexpr uint32_t kStatusPayloadBytes = 8;
+
 // A write to the page cache up to here is done where it is submitted, not by io_uring's workers.
 constexpr size_t kCopiedMaxBytes = 64 * KiB;
 

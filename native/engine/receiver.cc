@@ -20,37 +20,36 @@ Receiver::Receiver(Channel& channel, const Negotiated& negotiated, JobStore& sto
 }
 
 void Receiver::takePayload() noexcept {
-  const size_t bytes = std::min(available(), current_->request.length - payloadGot_);
-  std::memcpy(current_->buffer + current_->lead + payloadGot_, buffer_ + begin_, bytes);
+  const size_t bytes = std::min<size_t>(available(), current_->request.payloadBytes - payloadGot_);
+  std::memcpy(current_->payload() + payloadGot_, buffer_ + begin_, bytes);
   begin_ += bytes;
   payloadGot_ += bytes;
 }
 
 // One request. `progressed` stays false when it was not taken from the buffer.
 Receiver::Verdict Receiver::takeHeader(bool& progressed) noexcept {
-  const auto request = sealdisk::parse(std::span<const uint8_t, kRequestBytes>(buffer_ + begin_, kRequestBytes));
+  const auto request = sealdisk::parse(buffer_ + begin_, negotiated_);
   if (!request) {
     fault_ = "request magic is wrong";
     return Verdict::protocol;
   }
   const auto refusal = check(*request, negotiated_, executor_.sizeBytes());
   if (request->command == Command::disconnect) return Verdict::disconnect;
-  if (refusal && request->payloadBytes() > kSkippedMaxBytes) {
-    fault_ = "write is longer than is skipped";
+  if (refusal && request->payloadBytes > kSkippedMaxBytes) {
+    fault_ = "payload is longer than is skipped";
     return Verdict::protocol;
   }
   Job* job = store_.take(refusal ? 0 : executor_.bufferBytes(*request));
   if (!job) return Verdict::stalled;
 
-  begin_ += kRequestBytes;
+  begin_ += negotiated_.requestBytes();
   progressed = true;
   job->request = *request;
-  job->verdict = NbdErrno::ok;
   job->lead = executor_.lead(*request);
   if (refusal) {
-    skip_ = request->payloadBytes();
-    executor_.refuse(job, refusal->errnoOnWire);
-  } else if (request->payloadBytes()) {
+    skip_ = request->payloadBytes;
+    executor_.refuse(job, refusal->errnoOnWire, refusal->rule);
+  } else if (request->payloadBytes) {
     current_ = job;
     payloadGot_ = 0;
   } else {
@@ -69,10 +68,10 @@ Receiver::Verdict Receiver::parse() noexcept {
     }
     if (current_) {
       takePayload();
-      if (payloadGot_ < current_->request.length) break;
+      if (payloadGot_ < current_->request.payloadBytes) break;
       executor_.begin(std::exchange(current_, nullptr));
     }
-    if (available() < kRequestBytes) break;
+    if (available() < negotiated_.requestBytes()) break;
     bool progressed = false;
     const Verdict verdict = takeHeader(progressed);
     if (!progressed) return verdict;
@@ -92,8 +91,8 @@ Receiver::Verdict Receiver::receive() noexcept {
   iovec vectors[2];
   size_t count = 0, direct = 0;
   if (current_) {
-    direct = current_->request.length - payloadGot_;
-    vectors[count++] = {current_->buffer + current_->lead + payloadGot_, direct};
+    direct = current_->request.payloadBytes - payloadGot_;
+    vectors[count++] = {current_->payload() + payloadGot_, direct};
   }
   const size_t room = kReceiveBytes - end_;
   vectors[count++] = {buffer_ + end_, room};

@@ -55,9 +55,9 @@ class Receiver {
   uint8_t* buffer_;
   size_t begin_ = 0, end_ = 0;
 
-  Job* current_ = nullptr;      // the write whose payload is coming in
+  Job* current_ = nullptr;      // the request whose payload is coming in
   size_t payloadGot_ = 0;       // of it
-  size_t skip_ = 0;             // bytes of a refused write's payload that are still to come
+  size_t skip_ = 0;             // bytes of a refused request's payload that are still to come
   const char* fault_ = "";
   int error_ = 0;
 };

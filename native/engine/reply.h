@@ -1,4 +1,4 @@
-// Replies on their way out: simple replies (proto.md, "Simple reply message"), as many as fit in one sendmsg.
+// Replies on their way out, as many as fit in one send, in the order in which they are ready.
 //
 // Payload is sent from the buffer that it was decrypted in. A job belongs to the queue from push() until it comes out of
 // send() or drop(). Owner: the connection's thread.
@@ -11,6 +11,9 @@ namespace sealdisk {
 
 class ReplyQueue {
  public:
+  explicit ReplyQueue(Replies replies) noexcept : replies_(replies) {}
+
+  // Writes the reply that the job's verdict asks for, unless its parts are prepared.
   void push(Job* job) noexcept;
   bool empty() const noexcept { return queue_.empty(); }
 
@@ -21,8 +24,14 @@ class ReplyQueue {
   void drop(JobList& dropped) noexcept;
 
  private:
+  size_t gather(iovec* vectors, size_t& total) const noexcept;
+  void taken(size_t bytes, JobList& sent) noexcept;
+
+  const Replies replies_;
   JobList queue_;
-  size_t frontSent_ = 0;  // bytes of the front reply that are sent
+  // How far the front reply is sent.
+  uint32_t frontPart_ = 0;
+  size_t frontSent_ = 0;  // bytes of that part
 };
 
 }  // namespace sealdisk

@@ -1,22 +1,13 @@
 #include "engine/request.h"
 
-#include <endian.h>
-
 #include <cerrno>
-#include <cstring>
 
 #include "engine/limits.h"
+#include "engine/wire.h"
 
 namespace sealdisk {
 
 namespace {
-
-template <typename T>
-T load(const uint8_t* from) noexcept {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
 
 bool known(Command command) noexcept {
   switch (command) {
@@ -25,60 +16,111 @@ bool known(Command command) noexcept {
     case Command::disconnect:
     case Command::flush:
     case Command::trim:
+    case Command::cache:
     case Command::writeZeroes:
+    case Command::blockStatus:
       return true;
-    case Command::cache:  // never announced
-      return false;
   }
   return false;
 }
 
-}  // namespace
-
-std::optional<Request> parse(std::span<const uint8_t, kRequestBytes> wire) noexcept {
-  if (be32toh(load<uint32_t>(&wire[0])) != kRequestMagic) return std::nullopt;
-  Request request;
-  request.flags = be16toh(load<uint16_t>(&wire[4]));
-  request.command = static_cast<Command>(be16toh(load<uint16_t>(&wire[6])));
-  request.cookie = load<uint64_t>(&wire[8]);  // opaque: sent back as it came
-  request.offset = be64toh(load<uint64_t>(&wire[16]));
-  request.length = be32toh(load<uint32_t>(&wire[24]));
-  return request;
+// FUA is allowed everywhere, also where it means nothing (proto.md, "Command flags").
+uint16_t flagsOf(Command command, const Negotiated& negotiated) noexcept {
+  const bool structured = negotiated.replies != Replies::simple;
+  const uint16_t payload = negotiated.replies == Replies::extended ? kFlagPayloadLength : 0;
+  switch (command) {
+    case Command::read:
+      return kFlagFua | (structured ? kFlagDontFragment : 0);
+    case Command::write:
+      return kFlagFua | payload;
+    case Command::writeZeroes:
+      return kFlagFua | kFlagNoHole | kFlagFastZero;
+    case Command::blockStatus:
+      return kFlagFua | kFlagRequestOne | payload;
+    case Command::disconnect:
+    case Command::flush:
+    case Command::trim:
+    case Command::cache:
+      break;
+  }
+  return kFlagFua;
 }
 
-std::optional<Refusal> check(const Request& request, const Negotiated& negotiated, uint64_t sizeBytes) noexcept {
-  const auto refuse = [](NbdErrno error, const char* rule, uint64_t found, uint64_t limit) {
-    return std::optional<Refusal>(Refusal{error, rule, found, limit});
-  };
-  const uint64_t command = static_cast<uint64_t>(request.command);
-  if (!known(request.command)) return refuse(NbdErrno::inval, "command is known", command, 6);
+using Verdict = std::optional<Refusal>;
 
-  if (request.command == Command::disconnect) return std::nullopt;
-  const bool zeroes = request.command == Command::writeZeroes;
-  const uint16_t allowed = kFlagFua | (zeroes ? kFlagNoHole | kFlagFastZero : 0);
-  if (request.flags & ~allowed)
-    return refuse(NbdErrno::inval, "flags are known to the command", request.flags, allowed);
+Verdict refuse(NbdErrno error, const char* rule, uint64_t found, uint64_t limit) noexcept {
+  return Refusal{error, rule, found, limit};
+}
 
-  if (request.command == Command::flush) {
-    if (request.offset || request.length)
-      return refuse(NbdErrno::inval, "flush has neither offset nor length", request.offset | request.length, 0);
-    return std::nullopt;
-  }
+Verdict checkStatus(const Request& request, const Negotiated& negotiated) noexcept {
+  if (negotiated.contexts() == 0) return refuse(NbdErrno::inval, "a metadata context was negotiated", 0, 1);
+  const uint64_t longest = kStatusPayloadBytes + 4 * negotiated.contexts();
+  const bool fits = request.payloadBytes > kStatusPayloadBytes && request.payloadBytes <= longest;
+  if (request.payloadBytes && (!fits || request.payloadBytes % 4))
+    return refuse(NbdErrno::inval, "payload names negotiated contexts", request.payloadBytes, longest);
+  return std::nullopt;
+}
 
-  const bool writes = request.command != Command::read;
-  if (writes && negotiated.readOnly) return refuse(NbdErrno::perm, "export is writable", command, 0);
+Verdict checkRange(const Request& request, uint64_t sizeBytes) noexcept {
   if (request.length == 0) return refuse(NbdErrno::inval, "length is not zero", 0, 1);
   if (request.command == Command::read && request.length > kServedMaxBytes)
     return refuse(NbdErrno::inval, "read is no longer than served", request.length, kServedMaxBytes);
   if (request.command == Command::write && request.length > kServedMaxBytes)
     return refuse(NbdErrno::inval, "write is no longer than served", request.length, kServedMaxBytes);
-  if (request.offset > sizeBytes || request.length > sizeBytes - request.offset) {
-    const bool grows = request.command == Command::write || zeroes;  // proto.md asks for ENOSPC of these two
-    return refuse(grows ? NbdErrno::nospc : NbdErrno::inval, "request ends inside the export", request.offset,
-                  sizeBytes);
+  if (inside(request.offset, request.length, sizeBytes)) return std::nullopt;
+  const bool grows = request.command == Command::write || request.command == Command::writeZeroes;
+  // proto.md asks for ENOSPC of these two
+  return refuse(grows ? NbdErrno::nospc : NbdErrno::inval, "request ends inside the export", request.offset, sizeBytes);
+}
+
+bool changes(Command command) noexcept {
+  return command == Command::write || command == Command::trim || command == Command::writeZeroes;
+}
+
+}  // namespace
+
+std::optional<Request> parse(const uint8_t* wire, const Negotiated& negotiated) noexcept {
+  const bool extended = negotiated.replies == Replies::extended;
+  if (loadBig<uint32_t>(wire) != (extended ? kExtendedRequestMagic : kRequestMagic)) return std::nullopt;
+  Request request;
+  request.flags = loadBig<uint16_t>(wire + 4);
+  request.command = static_cast<Command>(loadBig<uint16_t>(wire + 6));
+  request.cookie = loadRaw<uint64_t>(wire + 8);  // opaque: sent back as it came
+  request.offset = loadBig<uint64_t>(wire + 16);
+  request.length = extended ? loadBig<uint64_t>(wire + 24) : loadBig<uint32_t>(wire + 24);
+  const bool payload = extended ? request.has(kFlagPayloadLength) : request.command == Command::write;
+  request.payloadBytes = payload ? request.length : 0;
+  return request;
+}
+
+bool inside(uint64_t offset, uint64_t length, uint64_t sizeBytes) noexcept {
+  return offset <= sizeBytes && length <= sizeBytes - offset;
+}
+
+Verdict check(const Request& request, const Negotiated& negotiated, uint64_t sizeBytes) noexcept {
+  const Command command = request.command;
+  const auto number = static_cast<uint64_t>(command);
+  if (!known(command))
+    return refuse(NbdErrno::inval, "command is known", number, static_cast<uint64_t>(Command::blockStatus));
+  if (command == Command::disconnect) return std::nullopt;
+  const uint16_t allowed = flagsOf(command, negotiated);
+  if (request.flags & ~allowed)
+    return refuse(NbdErrno::inval, "flags are known to the command", request.flags, allowed);
+  if (command == Command::flush) {
+    if (request.offset || request.length)
+      return refuse(NbdErrno::inval, "flush has neither offset nor length", request.offset | request.length, 0);
+    return std::nullopt;
   }
-  if (request.flags & kFlagFastZero)  // zeros are encrypted and written: never faster than a write
-    return refuse(NbdErrno::notsup, "zeroing is not asked to be fast", request.flags, allowed);
+  if (command == Command::blockStatus) {
+    if (const Verdict refusal = checkStatus(request, negotiated)) return refusal;
+    if (request.payloadBytes) return std::nullopt;  // the range stands in it
+  }
+  if (changes(command) && negotiated.readOnly) return refuse(NbdErrno::perm, "export is writable", number, 0);
+  if (command == Command::write && request.payloadBytes != request.length)
+    return refuse(NbdErrno::inval, "write has a payload", request.flags, kFlagPayloadLength);
+  if (const Verdict refusal = checkRange(request, sizeBytes)) return refusal;
+  if (request.has(kFlagFastZero) && !negotiated.discards)  // zeros are encrypted and written: no faster than a write
+    return refuse(NbdErrno::notsup, "zeroing is not asked to be fast", request.flags, kFlagFua | kFlagNoHole);
   return std::nullopt;
 }
 

@@ -23,7 +23,8 @@ constexpr uint64_t kTagIn = 1, kTagOut = 2, kTagWake = 3, kTagHangUp = 4;
 static_assert(alignof(IoOp) >= 8);
 
 constexpr unsigned kFeatures = IORING_FEAT_NODROP | IORING_FEAT_SINGLE_MMAP | IORING_FEAT_FAST_POLL;
-constexpr int kOperations[] = {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC, IORING_OP_POLL_ADD};
+constexpr int kOperations[] = {IORING_OP_READ,      IORING_OP_WRITE,   IORING_OP_FSYNC,
+                               IORING_OP_FALLOCATE, IORING_OP_FADVISE, IORING_OP_POLL_ADD};
 
 // Rings come and go under one lock. The kernel gives a new ring the addresses of one that is gone; who meets them there
 // must be ordered after the thread that left them, which liburing's own system calls show to nobody.
@@ -135,6 +136,15 @@ void Ring::issue(IoOp* op) noexcept {
       break;
     case IoOp::Kind::sync:
       io_uring_prep_fsync(sqe, fileFd_, IORING_FSYNC_DATASYNC);
+      break;
+    case IoOp::Kind::punch:
+      io_uring_prep_fallocate(sqe, fileFd_, kPunchMode, op->offset, op->bytes);
+      break;
+    case IoOp::Kind::zero:
+      io_uring_prep_fallocate(sqe, fileFd_, kZeroMode, op->offset, op->bytes);
+      break;
+    case IoOp::Kind::cache:
+      io_uring_prep_fadvise(sqe, fileFd_, op->offset, static_cast<off_t>(op->bytes), POSIX_FADV_WILLNEED);
       break;
   }
   io_uring_sqe_set_data(sqe, op);

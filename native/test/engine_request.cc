@@ -2,20 +2,27 @@
 #include "check.h"
 #include "engine/limits.h"
 #include "engine/request.h"
+#include "engine/wire.h"
 #include "engine_rig.h"
 
 using sealdisk::Command, sealdisk::NbdErrno, sealdisk::Negotiated, sealdisk::MiB, sealdisk::kServedMaxBytes;
-using sealdisk::kFlagFua, sealdisk::kFlagNoHole, sealdisk::kFlagFastZero, sealdisk::kRequestBytes;
+using sealdisk::kFlagFua, sealdisk::kFlagNoHole, sealdisk::kFlagFastZero, sealdisk::kFlagDontFragment;
+using sealdisk::kFlagPayloadLength, sealdisk::kFlagRequestOne;
 using sealdisk::onWire, sealdisk::parse;
 
 namespace {
 
-constexpr Negotiated kWritable{false}, kReadOnly{true};
+constexpr Negotiated kWritable{}, kReadOnly{.readOnly = true}, kDiscards{.discards = true};
+constexpr Negotiated kStructured{.replies = sealdisk::Replies::structured, .allocationId = 1};
+constexpr Negotiated kExtended{.replies = sealdisk::Replies::extended, .allocationId = 1, .keyStateId = 2};
 constexpr uint64_t kSize = 1 * MiB, kHugeSize = uint64_t{1} << 40;
 
-NbdErrno verdict(Command command, uint64_t offset, uint32_t length, uint16_t flags = 0,
+NbdErrno verdict(Command command, uint64_t offset, uint64_t length, uint16_t flags = 0,
                  const Negotiated& negotiated = kWritable, uint64_t sizeBytes = kSize) {
-  const auto refusal = sealdisk::check({flags, command, 0, offset, length}, negotiated, sizeBytes);
+  const bool payload = negotiated.replies == sealdisk::Replies::extended ? flags & sealdisk::kFlagPayloadLength
+                                                                          : command == Command::write;
+  const auto refusal =
+      sealdisk::check({flags, command, 0, offset, length, payload ? length : 0}, negotiated, sizeBytes);
   return refusal ? refusal->errnoOnWire : NbdErrno::ok;
 }
 
@@ -23,7 +30,7 @@ NbdErrno verdict(Command command, uint64_t offset, uint32_t length, uint16_t fla
 
 TEST("reads every field of a request from the wire") {
   const rig::Bytes wire = rig::Client::header(Command::writeZeroes, 0x1122334455667788, 0x99aabbcc, 0x0102, 42);
-  const auto request = parse(std::span<const uint8_t, kRequestBytes>(wire));
+  const auto request = parse(wire.data(), kWritable);
   REQUIRE(request);
   CHECK(request->command == Command::writeZeroes);
   CHECK_EQ(request->offset, 0x1122334455667788u);
@@ -36,7 +43,7 @@ TEST("takes no request with another magic") {
   rig::Bytes wire = rig::Client::header(Command::read, 0, 512);
   for (size_t byte = 0; byte < 4; ++byte) {
     wire[byte] ^= 1;
-    CHECK(!parse(std::span<const uint8_t, kRequestBytes>(wire)));
+    CHECK(!parse(wire.data(), kWritable));
     wire[byte] ^= 1;
   }
 }
@@ -82,23 +89,62 @@ TEST("refuses to change a read-only disk with EPERM") {
 }
 
 TEST("refuses commands that it did not announce with EINVAL") {
-  for (const uint16_t command : {5, 7, 8, 255, 65535})
+  for (const uint16_t command : {8, 9, 255, 65535})
     CHECK(verdict(static_cast<Command>(command), 0, 512) == NbdErrno::inval);
 }
 
-TEST("knows FUA everywhere, NO_HOLE and FAST_ZERO with WRITE_ZEROES, and no other flag") {
-  for (const Command command : {Command::read, Command::write, Command::trim, Command::writeZeroes}) {
-    for (int bit = 0; bit < 16; ++bit) {
-      const auto flag = static_cast<uint16_t>(1 << bit);
-      const bool zeroes = command == Command::writeZeroes;
-      NbdErrno expected = NbdErrno::inval;
-      if (flag == kFlagFua || (zeroes && flag == kFlagNoHole)) expected = NbdErrno::ok;
-      if (zeroes && flag == kFlagFastZero) expected = NbdErrno::notsup;
-      CHECK(verdict(command, 0, 512, flag) == expected);
+TEST("knows FUA everywhere, and each other flag with its command, where it was negotiated") {
+  constexpr Command kAll[] = {Command::read,  Command::write,       Command::trim,
+                              Command::cache, Command::writeZeroes, Command::blockStatus};
+  const auto allowed = [](Command command, const Negotiated& negotiated) -> uint16_t {
+    const bool structured = negotiated.replies != sealdisk::Replies::simple;
+    const bool extended = negotiated.replies == sealdisk::Replies::extended;
+    if (command == Command::read) return structured ? kFlagDontFragment : 0;
+    if (command == Command::write) return extended ? kFlagPayloadLength : 0;
+    if (command == Command::writeZeroes) return kFlagNoHole | kFlagFastZero;
+    if (command == Command::blockStatus) return kFlagRequestOne | (extended ? kFlagPayloadLength : 0);
+    return 0;
+  };
+  for (const Negotiated& negotiated : {kDiscards, kStructured, kExtended}) {
+    for (const Command command : kAll) {
+      for (int bit = 0; bit < 16; ++bit) {
+        const auto flag = static_cast<uint16_t>(1 << bit);
+        NbdErrno expected = flag == kFlagFua || allowed(command, negotiated) & flag ? NbdErrno::ok : NbdErrno::inval;
+        if (command == Command::blockStatus && !negotiated.contexts()) expected = NbdErrno::inval;
+        if (flag == kFlagFastZero && command == Command::writeZeroes && !negotiated.discards)
+          expected = NbdErrno::notsup;
+        if (command == Command::write && negotiated.replies == sealdisk::Replies::extended &&
+            flag != kFlagPayloadLength)
+          expected = NbdErrno::inval;  // it has no payload
+        const uint64_t length = command == Command::blockStatus && flag == kFlagPayloadLength ? 12 : 512;
+        CHECK(verdict(command, 0, length, flag, negotiated) == expected);
+      }
     }
   }
   CHECK(verdict(Command::disconnect, 0, 0) == NbdErrno::ok);
   CHECK(verdict(Command::disconnect, 0, 0, 1 << 5) == NbdErrno::ok);  // it has no reply that could refuse it
+}
+
+TEST("lets BLOCK_STATUS name as many contexts in its payload as there are") {
+  for (const uint64_t bytes : {12, 16}) CHECK(verdict(Command::blockStatus, 0, bytes, kFlagPayloadLength, kExtended) == NbdErrno::ok);
+  for (const uint64_t bytes : {4, 8, 13, 20, 1000})
+    CHECK(verdict(Command::blockStatus, 0, bytes, kFlagPayloadLength, kExtended) == NbdErrno::inval);
+}
+
+TEST("reads an extended request, whose length is a payload's only where its flag says so") {
+  rig::Bytes wire(sealdisk::kExtendedRequestBytes);
+  uint8_t* at = sealdisk::storeBig(&wire[0], sealdisk::kExtendedRequestMagic);
+  at = sealdisk::storeBig<uint16_t>(at, 0);
+  at = sealdisk::storeBig(at, static_cast<uint16_t>(Command::trim));
+  at = sealdisk::storeBig<uint64_t>(at, 42);
+  sealdisk::storeBig(sealdisk::storeBig<uint64_t>(at, 0x1122334455667788), uint64_t{1} << 40);
+  const auto request = parse(wire.data(), kExtended);
+  REQUIRE(request);
+  CHECK(request->command == Command::trim && request->offset == 0x1122334455667788u);
+  CHECK(request->length == uint64_t{1} << 40 && request->payloadBytes == 0);
+  sealdisk::storeBig(&wire[4], kFlagPayloadLength);
+  CHECK_EQ(parse(wire.data(), kExtended)->payloadBytes, uint64_t{1} << 40);
+  CHECK(!parse(wire.data(), kStructured));
 }
 
 TEST("refuses a flush with an offset or a length") {

@@ -202,9 +202,10 @@ class Rig {
  public:
   static constexpr uint64_t kOffset = 1 * MiB;
 
-  explicit Rig(uint64_t sizeBytes = 1 * MiB, uint32_t sectorBytes = 4096, bool readOnly = false)
+  explicit Rig(uint64_t sizeBytes = 1 * MiB, uint32_t sectorBytes = 4096, bool readOnly = false, bool holes = false,
+               bool discard = false)
       : file(kOffset + sizeBytes) {
-    disk = Disk::open({file.path(), {kOffset, sectorBytes}, sizeBytes, readOnly, false});
+    disk = Disk::open({file.path(), {kOffset, sectorBytes}, sizeBytes, readOnly, false, holes, discard});
     live();
   }
 
@@ -217,6 +218,11 @@ class Rig {
   }
 
   std::unique_ptr<Client> connect(const Bytes& rest = {}, bool readOnly = false, int bufferBytes = 0) {
+    Negotiated negotiated;
+    negotiated.readOnly = readOnly;
+    return connectAs(negotiated, rest, bufferBytes);
+  }
+  std::unique_ptr<Client> connectAs(const Negotiated& negotiated, const Bytes& rest = {}, int bufferBytes = 0) {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) throw std::runtime_error("socketpair");
     if (bufferBytes) {
@@ -227,7 +233,7 @@ class Rig {
     ConnectionOptions options;
     options.socketFd = fds[0];
     options.rest = rest;
-    options.negotiated.readOnly = readOnly;
+    options.negotiated = negotiated;
     connection = disk->serve(std::move(options), [end = end](const ConnectionEnd& how) { end->set(how); });
     close(fds[0]);
     return std::make_unique<Client>(fds[1]);

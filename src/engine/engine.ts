@@ -32,6 +32,10 @@ export interface DiskOptions {
   readonly readOnly: boolean;
   /** O_DIRECT on the backing file. */
   readonly direct?: boolean;
+  /** A sector whose ciphertext is all zeros is a hole, and reads as zeros: see docs/format.md. */
+  readonly holes?: boolean;
+  /** TRIM and WRITE_ZEROES make holes; only where `holes` allows them. */
+  readonly discard?: boolean;
 }
 
 export interface DiskStats {
@@ -53,6 +57,10 @@ export interface ServeOptions {
   /** Transmission bytes that were already read from the socket. */
   readonly rest?: Uint8Array;
   readonly readOnly: boolean;
+  /** Simple when left out. Extended goes with extended request headers. */
+  readonly replies?: 'simple' | 'structured' | 'extended';
+  /** Ids that NBD_OPT_SET_META_CONTEXT gave to base:allocation and sealdisk:key-state. */
+  readonly contexts?: { readonly allocation?: number; readonly keyState?: number };
 }
 
 /** How a connection ended: DISC from the peer, end of file, a peer that broke the protocol, or `close()` here. */
@@ -63,6 +71,8 @@ export interface ConnectionEnd {
 
 export interface Connection {
   readonly ended: Promise<ConnectionEnd>;
+  /** `requests` grows with whatever the peer does; `waiting` requests wait for the engine, also behind the gate. */
+  activity(): { readonly requests: bigint; readonly waiting: number };
   close(): void;
 }
 

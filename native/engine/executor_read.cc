@@ -1,0 +1,62 @@
+// READ: whole sectors come from the file and are decrypted where they lie. On a disk that may have holes those are left
+// as they are, and told to clients that understand it.
+#include <algorithm>
+
+#include "engine/executor.h"
+#include "engine/hole.h"
+#include "engine/limits.h"
+
+namespace sealdisk {
+
+static_assert(kChunksPerRead * sizeof(ReplyPart) <= kPageBytes);
+
+void Executor::read(Job* job) noexcept {
+  issue(job, Job::Stage::read, IoOp::Kind::read, job->buffer, job->claim.end - job->claim.begin, job->claim.begin);
+}
+
+void Executor::readEnded(Job* job) noexcept {
+  const size_t bytes = job->claim.end - job->claim.begin;
+  if (disk_.holes()) {
+    decryptAround(job, bytes);
+  } else {
+    job->pass->key().decrypt(job->buffer, bytes, sector(), job->claim.begin / 512);
+  }
+  finish(job, NbdErrno::ok);
+}
+
+// Run by run of sectors that are holes, or are not.
+void Executor::decryptAround(Job* job, size_t bytes) noexcept {
+  const bool chunks = readsInChunks(job->request);
+  if (chunks) {
+    job->parts = reinterpret_cast<ReplyPart*>(job->lastPage());
+    job->partCount = 0;
+  }
+  for (size_t at = 0; at < bytes;) {
+    const bool hole = isHole(job->buffer + at, sector());
+    size_t end = at + sector();
+    while (end < bytes && isHole(job->buffer + end, sector()) == hole) end += sector();
+    if (!hole) job->pass->key().decrypt(job->buffer + at, end - at, sector(), (job->claim.begin + at) / 512);
+    if (chunks) addChunk(job, at, end, hole);
+    at = end;
+  }
+}
+
+// A chunk of the reply for what was asked of bytes [from, to) of the buffer. The last one that has room takes the rest
+// with it, as data.
+void Executor::addChunk(Job* job, size_t from, size_t to, bool hole) noexcept {
+  if (job->partCount == kChunksPerRead) return;
+  const uint64_t requestEnd = job->request.offset + job->request.length;
+  const uint64_t begin = std::max(job->request.offset, job->claim.begin + from);
+  uint64_t end = std::min(requestEnd, job->claim.begin + to);
+  if (job->partCount == kChunksPerRead - 1) {
+    hole = hole && end == requestEnd;
+    end = requestEnd;
+  }
+  const PartWriter writer(job->request, negotiated_.replies);
+  const auto length = static_cast<uint32_t>(end - begin);
+  const uint8_t* data = job->buffer + (begin - job->claim.begin);
+  const bool done = end == requestEnd;
+  job->parts[job->partCount++] = hole ? writer.hole(begin, length, done) : writer.data(begin, data, length, done);
+}
+
+}  // namespace sealdisk
