@@ -62,6 +62,7 @@ class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Connection",
                        {InstanceMethod<&ConnectionHandle::activity>("activity"),
+                        InstanceMethod<&ConnectionHandle::drain>("drain"),
                         InstanceMethod<&ConnectionHandle::close>("close")});
   }
 
@@ -99,6 +100,10 @@ class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
     result.Set("requests", Napi::BigInt::New(info.Env(), activity.events));
     result.Set("waiting", Napi::Number::New(info.Env(), static_cast<double>(activity.waiting)));
     return result;
+  }
+
+  void drain(const CallbackInfo&) {
+    if (connection_) connection_->drain();
   }
 
   void close(const CallbackInfo&) {

@@ -26,6 +26,14 @@ int duplicate(int fd) {
   return copy;
 }
 
+// TCP resets a connection that is closed with input unread, and takes replies away from a peer that still reads them.
+void leaveInOrder(int fd) noexcept {
+  shutdown(fd, SHUT_WR);
+  static constexpr int kReadsMax = 256;  // a peer that sends on for ever is left behind
+  char sink[16384];
+  for (int reads = 0; reads < kReadsMax && recv(fd, sink, sizeof sink, MSG_DONTWAIT) > 0;) ++reads;
+}
+
 }  // namespace
 
 Connection::Connection(Disk& disk, ConnectionOptions options, Ended ended)
@@ -87,6 +95,7 @@ void Connection::release() noexcept {
   executor_.reset();
   store_.reset();
   channel_.reset();
+  if (draining_) leaveInOrder(socket_.get());
   socket_.close();
 }
 
@@ -107,7 +116,20 @@ void Connection::loop() noexcept {
 void Connection::takeMail() noexcept {
   if (mailbox_.takeGateChanged()) executor_->gateChanged();
   while (Job* job = mailbox_.takeGoingOn()) executor_->goOn(job);
+  if (mailbox_.draining() && !draining_) beginDrain();
   if (mailbox_.closing()) end(ConnectionEnd::Reason::closed, "closed here", false);
+}
+
+// Parked requests wait for a key, which may never come: with them there is nothing that could be finished.
+void Connection::beginDrain() noexcept {
+  draining_ = true;
+  receiver_->finish();
+  if (executor_->parked()) return end(ConnectionEnd::Reason::closed, "closed here", true);
+  endWhenDrained();
+}
+
+void Connection::endWhenDrained() noexcept {
+  if (draining_ && receiver_->between()) end(ConnectionEnd::Reason::closed, "closed here", true);
 }
 
 void Connection::takeInput(short events) noexcept {
@@ -127,7 +149,7 @@ void Connection::judge(Receiver::Verdict verdict) noexcept {
     case Verdict::more:
     case Verdict::again:
     case Verdict::stalled:
-      return;
+      return endWhenDrained();
     case Verdict::disconnect:
       return end(Reason::disconnect, "", true);
     case Verdict::eof:

@@ -2,7 +2,8 @@
 //
 // The loop takes in what the socket has, lets the executor work, sends what is ready, and waits once for everything:
 // socket, disk, mailbox. When the connection ends, requests in flight always finish; parked ones are dropped unanswered,
-// and the peer sends them again elsewhere.
+// and the peer sends them again elsewhere. drain() ends it when what has begun to arrive is answered, close() does not wait
+// for a peer: neither for the rest of its request, nor until it has read its replies.
 //
 // Threads: the constructor, close() and join() are the disk's control thread's; run() and all members are the
 // connection's thread's, except mailbox_ and the atomics, which are for all.
@@ -56,6 +57,7 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   // Any thread, also after the end.
+  void drain() noexcept { mailbox_.drain(); }
   void close() noexcept { mailbox_.close(); }
   void gateChanged() noexcept { mailbox_.gateChanged(); }
   bool finished() const noexcept { return finished_.load(); }
@@ -68,6 +70,8 @@ class Connection {
   void loop() noexcept;
   void release() noexcept;
   void takeMail() noexcept;
+  void beginDrain() noexcept;
+  void endWhenDrained() noexcept;
   void takeInput(short events) noexcept;
   void judge(Receiver::Verdict verdict) noexcept;
   void sendReplies() noexcept;
@@ -91,6 +95,7 @@ class Connection {
 
   bool stalled_ = false;     // the receiver waits for a job or for memory
   bool inputWaits_ = false;  // the socket had more than one recv took
+  bool draining_ = false;    // no more input than the rest of what has begun to arrive
   bool ending_ = false;      // no more input
   bool patient_ = false;     // replies that are left are sent before the end
   bool broken_ = false;      // the socket takes no more replies

@@ -1,4 +1,4 @@
-// What other threads tell a connection: its gate has changed, it is to close, a job of its that waited for a claim or a
+// What other threads tell a connection: its gate has changed, it is to drain or to close, a job of its that waited for a claim or a
 // sync goes on.
 //
 // Any thread posts; the connection's thread takes. The mutex guards the list of jobs.
@@ -20,6 +20,10 @@ class Mailbox {
     gateChanged_.store(true);
     wake_.signal();
   }
+  void drain() noexcept {
+    draining_.store(true);
+    wake_.signal();
+  }
   void close() noexcept {
     closing_.store(true);
     wake_.signal();
@@ -32,6 +36,7 @@ class Mailbox {
   }
 
   bool takeGateChanged() noexcept { return gateChanged_.exchange(false); }
+  bool draining() const noexcept { return draining_.load(); }
   bool closing() const noexcept { return closing_.load(); }
   Job* takeGoingOn() noexcept {
     const std::lock_guard lock(mutex_);
@@ -40,7 +45,7 @@ class Mailbox {
 
  private:
   Wake wake_;
-  std::atomic<bool> gateChanged_{false}, closing_{false};
+  std::atomic<bool> gateChanged_{false}, draining_{false}, closing_{false};
   std::mutex mutex_;
   JobList goingOn_;
 };

@@ -87,6 +87,14 @@ void Receiver::compact() noexcept {
   begin_ = 0;
 }
 
+// How much the buffer takes beside the payload that has a place of its own.
+size_t Receiver::room() const noexcept {
+  const size_t room = kReceiveBytes - end_;
+  if (!finishing_) return room;
+  if (current_) return 0;
+  return std::min(room, skip_ ? skip_ : negotiated_.requestBytes() - available());
+}
+
 Receiver::Verdict Receiver::receive() noexcept {
   iovec vectors[2];
   size_t count = 0, direct = 0;
@@ -94,7 +102,7 @@ Receiver::Verdict Receiver::receive() noexcept {
     direct = current_->request.payloadBytes - payloadGot_;
     vectors[count++] = {current_->payload() + payloadGot_, direct};
   }
-  const size_t room = kReceiveBytes - end_;
+  const size_t room = this->room();
   vectors[count++] = {buffer_ + end_, room};
   const ssize_t result = channel_.receive(vectors, count);
   if (result == -EAGAIN) return Verdict::more;

@@ -37,6 +37,11 @@ class Receiver {
   // One recv, then parse(). Not to be called while stalled.
   Verdict receive() noexcept;
 
+  // From now on only the rest of a request that has begun to arrive is received: until between().
+  void finish() noexcept { finishing_ = true; }
+  // No request has arrived in part, none waits in the buffer.
+  bool between() const noexcept { return !current_ && !skip_ && available() == 0; }
+
   const char* fault() const noexcept { return fault_; }
   int error() const noexcept { return error_; }
 
@@ -45,6 +50,7 @@ class Receiver {
   Verdict takeHeader(bool& progressed) noexcept;
   void takePayload() noexcept;
   void compact() noexcept;
+  size_t room() const noexcept;
 
   Channel& channel_;
   const Negotiated negotiated_;
@@ -57,7 +63,8 @@ class Receiver {
 
   Job* current_ = nullptr;      // the request whose payload is coming in
   size_t payloadGot_ = 0;       // of it
-  size_t skip_ = 0;             // bytes of a refused request's payload that are still to come
+  size_t skip_ = 0;             // bytes of a refused write's payload that are still to come
+  bool finishing_ = false;
   const char* fault_ = "";
   int error_ = 0;
 };

@@ -28,6 +28,7 @@ interface Options extends CommonOptions, LeaseOptions {
   readonly exportName?: string;
   readonly maxConnections: number;
   readonly handshakeTimeout: number;
+  readonly drainTimeout: number;
 }
 
 function parseListen(text: string): ListenAddress {
@@ -67,7 +68,13 @@ export function register(program: Command): void {
     )
     .option('--export-name <name>', 'name of the export, for a single disk (default: the empty name)')
     .option('--max-connections <number>', 'clients at a time, on all sockets together', parseCount, 64)
-    .option('--handshake-timeout <time>', 'how long a client may haggle', argument(parseDuration), 10_000);
+    .option('--handshake-timeout <time>', 'how long a client may haggle', argument(parseDuration), 10_000)
+    .option(
+      '--drain-timeout <time>',
+      'at the end, how long a client may take to finish its requests and read its replies',
+      argument(parseDuration),
+      10_000,
+    );
   common(leaseOptions(command), 'sealdisk serve data.disk --socket /tmp/data.sock').action(
     action(async (disks: string[], options: Options) => {
       checkLeaseOptions(options);
@@ -97,6 +104,7 @@ const optionsOf = (disks: string[], options: Options, listen: readonly ListenAdd
   listen,
   exportName: options.exportName,
   limits: { connectionsMax: options.maxConnections, handshakeMs: options.handshakeTimeout },
+  drainMs: options.drainTimeout,
   logLevel: options.logLevel,
   readOnly: options.readOnly ?? false,
   direct: options.direct ?? false,

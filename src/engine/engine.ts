@@ -73,6 +73,9 @@ export interface Connection {
   readonly ended: Promise<ConnectionEnd>;
   /** `requests` grows with whatever the peer does; `waiting` requests wait for the engine, also behind the gate. */
   activity(): { readonly requests: bigint; readonly waiting: number };
+  /** Takes no more requests; ends when those that have begun to arrive are answered. Parked ones are dropped. */
+  drain(): void;
+  /** Ends it soon: requests in flight finish, but the peer is not waited for. */
   close(): void;
 }
 

@@ -28,12 +28,15 @@ import type { Export, Transmission, TransmitArgs } from '../../nbd/server.js';
 import { serveControl, statusOf } from '../control.js';
 import { type AttachmentState, type AttachRequest, removeFolder, takeLock, writeState } from '../state.js';
 import type { NamedDisk } from './disks.js';
+import { draining } from './draining.js';
 import { type End, endAll } from './ends.js';
 
 export interface ExportOptions extends ServedDiskOptions {
   readonly poolDir: string;
   /** Key URI that the disks must be wrapped by; null: whatever each names. */
   readonly expectedKey: string | null;
+  /** How long a client may take at the end to send the rest of its request and to read its replies. */
+  readonly drainMs: number;
   readonly logLevel: string;
 }
 
@@ -140,7 +143,9 @@ export class ServedExport {
     connection.ended.then((end) =>
       this.log.info({ event: 'disconnected', ...facts, ...end }, 'a client ended'),
     );
-    return connection;
+    return draining(connection, this.options.drainMs, () =>
+      this.log.warn({ event: 'drain_cut', ...facts }, 'a client did not finish in time'),
+    );
   }
 
   /** Records it for `list` and `info`, reachable at `uri`. */
