@@ -28,6 +28,7 @@ interface Options extends CommonOptions, LeaseOptions {
   readonly exportName?: string;
   readonly maxConnections: number;
   readonly handshakeTimeout: number;
+  readonly idleTimeout?: number;
   readonly drainTimeout: number;
 }
 
@@ -70,6 +71,11 @@ export function register(program: Command): void {
     .option('--max-connections <number>', 'clients at a time, on all sockets together', parseCount, 64)
     .option('--handshake-timeout <time>', 'how long a client may haggle', argument(parseDuration), 10_000)
     .option(
+      '--idle-timeout <time>',
+      'how long a client may ask nothing (default: for ever)',
+      argument(parseDuration),
+    )
+    .option(
       '--drain-timeout <time>',
       'at the end, how long a client may take to finish its requests and read its replies',
       argument(parseDuration),
@@ -103,7 +109,11 @@ const optionsOf = (disks: string[], options: Options, listen: readonly ListenAdd
   poolDir: resolve(options.pool),
   listen,
   exportName: options.exportName,
-  limits: { connectionsMax: options.maxConnections, handshakeMs: options.handshakeTimeout },
+  limits: {
+    connectionsMax: options.maxConnections,
+    handshakeMs: options.handshakeTimeout,
+    idleMs: options.idleTimeout ?? 0,
+  },
   drainMs: options.drainTimeout,
   logLevel: options.logLevel,
   readOnly: options.readOnly ?? false,

@@ -140,7 +140,16 @@ t.test('one disk that cannot start refuses the start, and nothing is left of the
 t.test('a server takes as many clients as it was told, on all its sockets together', async (t) => {
   const rig = openRig(t);
   const sockets = ['--socket', rig.at('s'), '--socket', rig.at('s2')];
-  const limits = ['--max-connections', '2', '--handshake-timeout', '500ms', '--log-level', 'debug'];
+  const limits = [
+    '--max-connections',
+    '2',
+    '--handshake-timeout',
+    '500ms',
+    '--idle-timeout',
+    '5s',
+    '--log-level',
+    'debug',
+  ];
   const server = await rig.serve(await rig.disk('data'), ...sockets, ...limits);
   const uri = (socket: string) => `nbd+unix:///?socket=${rig.at(socket)}`;
   const hold = [`h.connect_uri("${uri('s')}")`, `h2=nbd.NBD(); h2.connect_uri("${uri('s2')}")`];
@@ -159,6 +168,14 @@ h2.shutdown()`;
   silent.resume();
   await new Promise((resolve) => silent.once('close', resolve));
   t.pass('a client that says nothing is gone after the handshake timeout');
+  const idle = `h.connect_uri("${uri('s')}"); h.pread(512, 0)
+while h.poll(-1) >= 0 and not (h.aio_is_closed() or h.aio_is_dead()): pass
+print("gone")`;
+  t.match(
+    await run('nbdsh', ['-c', idle]),
+    { out: 'gone\n' },
+    'and one that asks nothing after the idle timeout',
+  );
   const { code, log } = await server.stop();
   t.equal(code, 0);
   t.match(log, /"kind":"refused","peer":"unix","connections":2/);

@@ -10,6 +10,7 @@ import type { Transmission } from '../../nbd/server.js';
 export function draining(connection: Connection, drainMs: number, onCut: () => void): Transmission {
   let cut: NodeJS.Timeout | undefined;
   return {
+    activity: () => connection.activity(),
     ended: connection.ended.finally(() => clearTimeout(cut)),
     close: () => {
       if (cut) return;

@@ -81,6 +81,7 @@ function listen(exports: readonly ServedExport[], options: ServeOptions, log: Lo
   return startServer({
     listen: options.listen,
     limits: options.limits,
+    replies: 'extended',
     exports: () => exports.map((one) => one.describe()),
     transmit: (args) => {
       const one = byName.get(args.negotiated.exportName);

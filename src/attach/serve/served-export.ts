@@ -18,13 +18,14 @@ import {
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_HAS_FLAGS,
   NBD_FLAG_READ_ONLY,
+  NBD_FLAG_SEND_CACHE,
   NBD_FLAG_SEND_FAST_ZERO,
   NBD_FLAG_SEND_FLUSH,
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_TRIM,
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from '../../nbd/constants.js';
-import type { Export, Transmission, TransmitArgs } from '../../nbd/server.js';
+import type { Export, Negotiated, Transmission, TransmitArgs } from '../../nbd/server.js';
 import { serveControl, statusOf } from '../control.js';
 import { type AttachmentState, type AttachRequest, removeFolder, takeLock, writeState } from '../state.js';
 import type { NamedDisk } from './disks.js';
@@ -40,9 +41,24 @@ export interface ExportOptions extends ServedDiskOptions {
   readonly logLevel: string;
 }
 
-const ALWAYS = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
+const ALWAYS =
+  NBD_FLAG_HAS_FLAGS |
+  NBD_FLAG_SEND_FLUSH |
+  NBD_FLAG_SEND_FUA |
+  NBD_FLAG_SEND_CACHE |
+  NBD_FLAG_CAN_MULTI_CONN;
 const WRITABLE = NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
 const MAXIMUM_BLOCK_BYTES = 32 * 1024 * 1024;
+
+/** Metadata contexts: holes as data and zeroes (proto.md), and whether the key is there (docs/protocol.md). */
+const ALLOCATION = 'base:allocation';
+const KEY_STATE = 'sealdisk:key-state';
+
+function contextIds({ contexts }: Negotiated): { allocation?: number; keyState?: number } {
+  const allocation = contexts.get(ALLOCATION);
+  const keyState = contexts.get(KEY_STATE);
+  return { ...(allocation !== undefined && { allocation }), ...(keyState !== undefined && { keyState }) };
+}
 
 export class ServedExport {
   readonly name: string;
@@ -130,16 +146,22 @@ export class ServedExport {
       minimumBlockSize: 1,
       preferredBlockSize: Math.max(disk.sectorSize, 4096),
       maximumBlockSize: MAXIMUM_BLOCK_BYTES,
-      contexts: [],
+      contexts: [ALLOCATION, KEY_STATE],
     };
   }
 
   /** Gives a client's socket to the engine. */
-  transmit({ fd, rest, peer }: TransmitArgs): Transmission {
+  transmit({ fd, rest, peer, negotiated }: TransmitArgs): Transmission {
     const facts = { peer, export: this.name, uuid: this.disk.header.uuid };
     const served = this.#served ?? fail('INTERNAL', { what: 'a client of an export that is not served' });
     this.log.info({ event: 'connected', ...facts }, 'a client began');
-    const connection = served.engineDisk.serve({ fd, rest, readOnly: this.options.readOnly });
+    const connection = served.engineDisk.serve({
+      fd,
+      rest,
+      readOnly: this.options.readOnly,
+      replies: negotiated.replies,
+      contexts: contextIds(negotiated),
+    });
     connection.ended.then((end) =>
       this.log.info({ event: 'disconnected', ...facts, ...end }, 'a client ended'),
     );
