@@ -131,3 +131,90 @@ t.test('libnbd reads and writes through the descriptor that was handed over', as
   t.equal(out, `${1 << 20} False False\n`);
   await rig.event('ended');
 });
+
+t.test(
+  'libnbd negotiates structured replies and contexts, reads with DF and asks for block status',
+  async (t) => {
+    const rig = await startRig(t, { replies: 'structured' });
+    const { code, out, err } = await nbdsh(
+      'h.add_meta_context("base:allocation")',
+      'h.add_meta_context("sealdisk:key-state")',
+      'h.add_meta_context("qemu:dirty-bitmap:x")',
+      `h.connect_uri("${rig.uri}")`,
+      'print(h.get_structured_replies_negotiated(), h.can_df(), h.can_cache())',
+      'print([h.can_meta_context(c) for c in ("base:allocation", "sealdisk:key-state", "qemu:dirty-bitmap:x")])',
+      'h.pread_structured(512, 4096, lambda data, offset, status, error: print(len(data), offset), nbd.CMD_FLAG_DF)',
+      'h.block_status(65536, 0, lambda context, offset, extents, error: print(context, offset, extents))',
+      'h.shutdown()',
+    );
+    t.equal(code, 0, err);
+    t.equal(
+      out,
+      'True True False\n[True, True, False]\n512 4096\n' +
+        'base:allocation 0 [65536, 0]\nsealdisk:key-state 0 [65536, 0]\n',
+    );
+    await rig.event('ended');
+  },
+);
+
+t.test('libnbd that asks for no structured replies gets none, no DF and no contexts', async (t) => {
+  const rig = await startRig(t, { replies: 'structured' });
+  const { code, out, err } = await nbdsh(
+    'h.set_request_structured_replies(False)',
+    'h.add_meta_context("base:allocation")',
+    `h.connect_uri("${rig.uri}")`,
+    'print(h.get_structured_replies_negotiated(), h.can_df(), h.can_meta_context("base:allocation"))',
+    'print(h.pread(512, 0) == bytearray(512))',
+    'h.shutdown()',
+  );
+  t.equal(code, 0, err);
+  t.equal(out, 'False False False\nTrue\n');
+});
+
+t.test('libnbd lists contexts by wildcard, and all of them when it asks for none', async (t) => {
+  const { uri } = await startRig(t, { replies: 'structured' });
+  const list = (...queries: string[]): string[] => [
+    'h.clear_meta_contexts()',
+    ...queries.map((query) => `h.add_meta_context("${query}")`),
+    'h.opt_list_meta_context(lambda name: print(name, end=" "))',
+    'print("-")',
+  ];
+  const { code, out, err } = await nbdsh(
+    'h.set_opt_mode(True)',
+    `h.connect_uri("${uri}")`,
+    ...list(),
+    ...list('base:'),
+    ...list('sealdisk:'),
+    ...list('qemu:', 'base:allocation'),
+    'h.opt_abort()',
+  );
+  t.equal(code, 0, err);
+  const [base, ours] = disk.contexts;
+  t.equal(out, `${base} ${ours} -\n${base} -\n${ours} -\n${base} -\n`);
+});
+
+t.test('nbdinfo shows the contexts that an export offers', async (t) => {
+  const { uri } = await startRig(t, { replies: 'structured' });
+  const { code, out, err } = await run('nbdinfo', '--no-content', '--json', uri);
+  t.equal(code, 0, err);
+  const { structured, exports } = JSON.parse(out);
+  t.equal(structured, true);
+  t.match(exports[0], { contexts: [...disk.contexts], can_df: true });
+});
+
+t.test('qemu-img maps an export by base:allocation', async (t) => {
+  const { path } = await startRig(t, {
+    replies: 'structured',
+    exports: () => [{ ...disk, sizeBytes: 1n << 20n }],
+  });
+  const { code, out, err } = await run(
+    'qemu-img',
+    'map',
+    '--output=json',
+    '-f',
+    'raw',
+    `nbd+unix:///disk?socket=${path}`,
+  );
+  t.equal(code, 0, err);
+  t.match(JSON.parse(out), [{ start: 0, length: 1 << 20, data: true, zero: false }]);
+});

@@ -23,10 +23,18 @@ const DEADLINE_MS = 20_000;
 /** What the transmission process says at its end: how many bytes came in, and their SHA-256. */
 export type Received = { bytes: number; sha256: string };
 
-export function zeroTransmission({ fd, rest }: TransmitArgs): Transmission & { received: Promise<Received> } {
+export function zeroTransmission({
+  fd,
+  rest,
+  negotiated,
+}: TransmitArgs): Transmission & { received: Promise<Received> } {
   const program = fileURLToPath(new URL('./zero-transmission.js', import.meta.url));
   // spawn returns after the child has its own copy of the descriptor.
-  const child: ChildProcess = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'inherit', fd] });
+  const { replies, contexts } = negotiated;
+  const args = replies === 'simple' ? [] : ['structured', ...[...contexts.values()].map(String)];
+  const child: ChildProcess = spawn(process.execPath, [program, ...args], {
+    stdio: ['pipe', 'pipe', 'inherit', fd],
+  });
   let said = '';
   child.stdout?.on('data', (chunk) => {
     said += chunk;
