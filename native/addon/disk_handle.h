@@ -51,9 +51,10 @@ inline Negotiated negotiatedOf(const Napi::Object& options) {
   const Napi::Value contexts = member(options, "contexts");
   if (contexts.IsUndefined()) return negotiated;
   if (!contexts.IsObject()) invalid(options.Env(), "contexts is not an object");
-  if (negotiated.replies == Replies::simple) invalid(options.Env(), "contexts need structured replies");
   negotiated.allocationId = contextId(contexts.As<Napi::Object>(), "allocation");
   negotiated.keyStateId = contextId(contexts.As<Napi::Object>(), "keyState");
+  if (negotiated.contexts() && negotiated.replies == Replies::simple)
+    invalid(options.Env(), "contexts need structured replies");
   return negotiated;
 }
 
