@@ -59,7 +59,8 @@ export class ServedDisk {
       sectorSize: disk.sectorSize,
       readOnly: options.readOnly,
       direct: options.direct,
-      ...{ holes: disk.holes, discard: options.discard && disk.holes && !options.readOnly },
+      holes: disk.holes,
+      discard: options.discard && disk.holes && !options.readOnly,
     });
   }
 
