@@ -1,8 +1,9 @@
 // The engine's face towards JavaScript (src/engine/engine.ts says the same in types). N-API only, here and in
 // native/addon; no work is done here.
 //
-// A few verbs on three handles: DataKey, Disk, Connection. Native guards its own state: every argument is checked, a
-// closed handle refuses, closing twice is fine. An error carries `code`: an errno's name, or INVALID.
+// A few verbs on a few handles: DataKey, Disk, Connection, TlsContext, TlsSession. Native guards its own state: every
+// argument is checked, a closed handle refuses, closing twice is fine. An error carries `code`: an errno's name, a TLS_
+// code of the catalogue, or INVALID.
 //
 // Everything here runs on the JS thread. Engine threads reach it through JsThread::post only. When the environment goes
 // away, a hook closes every disk, which ends its threads and wipes its key.
@@ -14,6 +15,7 @@
 #include "addon/instance.h"
 #include "addon/manager_verbs.h"
 #include "addon/process_verbs.h"
+#include "addon/tls_handle.h"
 
 namespace sealdisk {
 namespace {
@@ -27,10 +29,13 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   instance->dataKey = Napi::Persistent(DataKeyHandle::define(env));
   instance->disk = Napi::Persistent(DiskHandle::define(env));
   instance->connection = Napi::Persistent(ConnectionHandle::define(env));
+  instance->tlsContext = Napi::Persistent(TlsContextHandle::define(env));
+  instance->tlsSession = Napi::Persistent(TlsSessionHandle::define(env));
 
   exports.Set("selfTest", Napi::Function::New<selfTest>(env));
   exports.Set("takeDataKey", Napi::Function::New<DataKeyHandle::take>(env));
   exports.Set("openDisk", Napi::Function::New<DiskHandle::open>(env));
+  exports.Set("tlsContext", Napi::Function::New<TlsContextHandle::open>(env));
   exports.Set("socketPair", Napi::Function::New<socketPair>(env));
   exports.Set("closeFd", Napi::Function::New<closeFd>(env));
   exports.Set("setIoFlusher", Napi::Function::New<setIoFlusher>(env));

@@ -347,6 +347,33 @@ export const CATALOGUE = {
     'choose another address, or end what uses it',
   ),
 
+  // --- TLS
+  TLS_CERTIFICATE: entry<FoundExpected>(
+    'refused',
+    (f) => `TLS certificate: found ${f.found}, expected ${f.expected}`,
+    "give a PEM file with the server's own certificate first, then those that lead to its CA",
+  ),
+  TLS_PRIVATE_KEY: entry<FoundExpected>(
+    'refused',
+    (f) => `TLS private key: found ${f.found}, expected ${f.expected}`,
+    'give the PEM file of the key that the certificate was made for, without a passphrase',
+  ),
+  TLS_CLIENT_CA: entry<FoundExpected>(
+    'refused',
+    (f) => `TLS client CA: found ${f.found}, expected ${f.expected}`,
+    'give a PEM file with the certificates of the CAs that sign clients',
+  ),
+  TLS_PSK: entry<FoundExpected>(
+    'refused',
+    (f) => `TLS pre-shared keys: found ${f.found}, expected ${f.expected}`,
+    'make the file with psktool -u NAME -p FILE',
+  ),
+  TLS_PEER: entry<{ why: string }>(
+    'protocol',
+    (f) => `TLS client: ${f.why}`,
+    "check the client's TLS version, its certificate or pre-shared key, and the CA that it trusts",
+  ),
+
   // --- engine and kernel
   ENGINE_SELF_TEST: entry<{ what: string }>(
     'internal',

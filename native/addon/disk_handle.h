@@ -7,9 +7,11 @@
 #include "addon/data_key_handle.h"
 #include "addon/glue.h"
 #include "addon/instance.h"
+#include "addon/tls_handle.h"
 #include "crypto/xts.h"
 #include "engine/connection.h"
 #include "engine/disk.h"
+#include "tls/channel.h"
 
 namespace sealdisk {
 
@@ -76,6 +78,9 @@ class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
     const Napi::Value rest = member(options, "rest");
     if (!rest.IsUndefined()) served.rest = bytes(env, rest, "rest");
     served.negotiated = negotiatedOf(options);
+    const Napi::Value tls = member(options, "tls");
+    if (!tls.IsUndefined())
+      served.channel = [session = TlsSessionHandle::takeFrom(env, tls)](int fd) { return makeTlsChannel(fd, session); };
 
     Instance& instance = instanceOf(env);
     const auto deferred = Napi::Promise::Deferred::New(env);

@@ -8,6 +8,15 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { errnoOf, fail } from '../errors.js';
+import {
+  cataloguedContext,
+  nativeSession,
+  type TlsContext,
+  type TlsOptions,
+  type TlsSession,
+} from './tls.js';
+
+export type { TlsContext, TlsOptions, TlsProgress, TlsSession } from './tls.js';
 
 export type GateState = 'live' | 'hung' | 'failed';
 
@@ -54,13 +63,15 @@ export interface DiskStats {
 export interface ServeOptions {
   /** A connected stream socket; the engine duplicates it, the caller closes its own. */
   readonly fd: number;
-  /** Transmission bytes that were already read from the socket. */
+  /** Transmission bytes that were already read from the socket; of TLS, in plaintext. */
   readonly rest?: Uint8Array;
   readonly readOnly: boolean;
   /** Simple when left out. Extended goes with extended request headers. */
   readonly replies?: 'simple' | 'structured' | 'extended';
   /** Ids that NBD_OPT_SET_META_CONTEXT gave to base:allocation and sealdisk:key-state. */
   readonly contexts?: { readonly allocation?: number; readonly keyState?: number };
+  /** A TlsSession of this engine, its handshake done: it is taken over, and refuses every call from then on. */
+  readonly tls?: Omit<TlsSession, 'end'>;
 }
 
 /** How a connection ended: DISC from the peer, end of file, a peer that broke the protocol, or `close()` here. */
@@ -120,6 +131,8 @@ interface Addon {
   selfTest(): { cipher: string } | { failure: string };
   takeDataKey(secret: Buffer): DataKey;
   openDisk(options: DiskOptions): EngineDisk;
+  /** Takes the private key and the pre-shared keys out of their buffers, which are overwritten. */
+  tlsContext(options: TlsOptions): TlsContext;
   socketPair(): [number, number];
   closeFd(fd: number): void;
   setIoFlusher(): void;
@@ -204,7 +217,10 @@ function cataloguedDisk(native: EngineDisk, path: string): EngineDisk {
         () => native.resize(sizeBytes),
         (error) => asOpen(path, error),
       ),
-    serve: (options) => translating(() => native.serve(options), asSystem('connection')),
+    serve: ({ tls, ...options }) => {
+      const served = tls ? { ...options, tls: nativeSession(tls) } : options;
+      return translating(() => native.serve(served), asSystem('connection'));
+    },
     stats: () => native.stats(),
     close: () => native.close().catch((error) => fail('DISK_IO', { path, errno: errnoOf(error) }, error)),
   };
@@ -224,6 +240,7 @@ function catalogued(native: Addon): Addon {
         ),
         options.path,
       ),
+    tlsContext: (options) => cataloguedContext(() => native.tlsContext(options)),
     socketPair: () => translating(() => native.socketPair(), asSystem('socket pair')),
     closeFd: (fd) => translating(() => native.closeFd(fd), asSystem('close')),
     setIoFlusher: () => translating(() => native.setIoFlusher(), asSystem('PR_SET_IO_FLUSHER')),
