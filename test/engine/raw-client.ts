@@ -12,8 +12,9 @@ export class RawClient {
   #received = Buffer.alloc(0);
   #waiting: { bytes: number; resolve: (data: Buffer) => void } | undefined;
 
-  constructor(fd: number) {
-    this.#socket = new Socket({ fd });
+  /** Over a descriptor, or inside what is given (TLS). */
+  constructor(over: number | Socket) {
+    this.#socket = typeof over === 'number' ? new Socket({ fd: over }) : over;
     this.#socket.on('data', (data) => {
       this.#received = Buffer.concat([this.#received, data]);
       this.#deliver();
