@@ -71,7 +71,7 @@ export interface ServeOptions {
   /** Ids that NBD_OPT_SET_META_CONTEXT gave to base:allocation and sealdisk:key-state. */
   readonly contexts?: { readonly allocation?: number; readonly keyState?: number };
   /** A TlsSession of this engine, its handshake done: it is taken over, and refuses every call from then on. */
-  readonly tls?: Omit<TlsSession, 'end'>;
+  readonly tls?: Pick<TlsSession, 'clientName' | 'close'>;
 }
 
 /** How a connection ended: DISC from the peer, end of file, a peer that broke the protocol, or `close()` here. */
