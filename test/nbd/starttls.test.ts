@@ -101,8 +101,10 @@ t.test('nothing that was agreed on in the clear is agreed on inside TLS', async 
     [option(EXTENDED), select],
   ]) {
     const { verdict } = inTls(before, [option(GO, goData('open'))]);
-    const negotiated = { replies: 'simple', transmissionFlags: disk.transmissionFlags, contexts: new Map() };
-    t.match(verdict, { kind: 'transmit', negotiated });
+    const simple = { replies: 'simple', transmissionFlags: disk.transmissionFlags };
+    t.match(verdict, { kind: 'transmit', negotiated: simple });
+    const structured = inTls(before, [option(STRUCTURED), option(GO, goData('open'))]).verdict;
+    t.same(structured.kind === 'transmit' && [...structured.negotiated.contexts], []);
     const early = inTls(before, [select]);
     t.same(typesOf(early.output), [INVALID], 'structured replies are to be negotiated again');
   }

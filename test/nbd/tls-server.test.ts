@@ -256,3 +256,38 @@ t.test('a TLS that cannot be had ends the connection, and no other', async (t) =
   t.match(await rig.event('closed'), { error: { message: 'no memory' } });
   t.match(await inTls(rig, forAda, NAMES), { code: 0 });
 });
+
+t.test('a transmit that throws ends its connection without a word of the TLS that it took', async (t) => {
+  const offer = nodeTls(certificates, 'on');
+  const rig = await startTls(t, 'on', {
+    tls: {
+      mode: 'on',
+      accept: () => Object.assign(offer.accept(), { end: () => Buffer.from('last words') }),
+    },
+    transmit: () => {
+      throw new Error('no engine');
+    },
+  });
+  const client = await rawTls(rig.path);
+  client.on('error', (error) => t.fail(`TLS was broken: ${error.message}`));
+  client.resume();
+  client.write(option(GO, goData('open')));
+  t.match(await rig.event('closed'), { error: { message: 'no engine' } });
+  t.equal(offer.peers[0]?.closes, 1);
+});
+
+t.test('a connection that ends inside TLS sends its last words', async (t) => {
+  const offer = nodeTls(certificates, 'on');
+  const accept = () => Object.assign(offer.accept(), { end: () => Buffer.from('last words') });
+  const rig = await startTls(t, 'on', { tls: { mode: 'on', accept } });
+  const client = await rawTls(rig.path);
+  const broken = once(client, 'error');
+  client.resume();
+  client.write(option(2));
+  const [error] = await broken;
+  t.match(
+    error,
+    { message: /wrong version number|packet length|record/ },
+    'words that are no TLS have arrived',
+  );
+});

@@ -201,11 +201,12 @@ export class Connection {
     if (this.#stage.kind === 'transmitting') emit({ kind: 'transmitting', peer, negotiated });
   }
 
-  /** Sends what is written, and TLS's last words, then closes. */
+  /** Sends what is written, and TLS's last words while it is still ours, then closes. */
   #end(error?: unknown): void {
+    const tls = this.#stage.kind === 'handshake' ? this.#tls : undefined;
     this.#stage = error === undefined ? { kind: 'ending' } : { kind: 'ending', error };
     stopReading(this.#socket);
-    const lastWords = this.#tls?.end?.();
+    const lastWords = tls?.end?.();
     if (lastWords) this.#write(lastWords);
     this.#socket.destroySoon();
   }
