@@ -21,6 +21,8 @@ constexpr size_t kPieceMaxBytes = 64 * 1024;
 
 struct Manner {
   Ending ending;
+  Mode mode;
+  uint32_t contexts;  // 1 base:allocation, 2 sealdisk:key-state
   uint64_t inputs;    // requests to send
   size_t depth;       // requests that wait for replies at once
   size_t sendBytes;   // at once, at most
@@ -35,6 +37,8 @@ struct Manner {
     manner.ending = dice.pick<Ending>({Ending::drained, Ending::drained, Ending::drained, Ending::drained,
                                        Ending::disconnect, Ending::halfClose, Ending::cut, Ending::vanish,
                                        Ending::garbage, Ending::closedHere});
+    manner.mode = dice.pick<Mode>({Mode::simple, Mode::structured, Mode::structured, Mode::extended, Mode::extended});
+    manner.contexts = manner.mode == Mode::simple ? 0 : static_cast<uint32_t>(dice.below(4));
     manner.inputs = dice.oneIn(4) ? dice.between(1, 20) : dice.between(50, 500);
     manner.depth = dice.pick<size_t>({1, 2, 4, 16, 64, 200, 400});
     manner.sendBytes = dice.pick<size_t>({kPieceMaxBytes, kPieceMaxBytes, 4096, 29, 7});

@@ -36,6 +36,9 @@ class Peer {
     bool whole = false;       // payload and all are sent
     Bytes data;               // of a write that is not begun
     WriteRef write;           // begun: it may be carried out
+    uint32_t error = 0;       // of an error chunk that has come
+    std::vector<std::pair<uint64_t, uint64_t>> chunks;  // ranges of a read that have come
+    uint32_t statuses = 0;                              // contexts of a BLOCK_STATUS that have been told
   };
   // Where in the stream a request lies that is not wholly sent.
   struct Mark {
@@ -65,6 +68,13 @@ class Peer {
   void endSending();
   bool receive();
   void take();
+  bool takeSimple(uint64_t now);
+  bool takeChunk(uint64_t now);
+  Waiting& waitingFor(uint64_t cookie);
+  void takeError(Waiting& waiting, const uint8_t* payload, uint64_t bytes, bool at);
+  void takeRange(Waiting& waiting, uint64_t offset, uint64_t bytes, const uint8_t* data);
+  void takeStatus(Waiting& waiting, const uint8_t* payload, uint64_t bytes);
+  void takeEnd(Waiting& waiting, uint64_t now);
   void judgeReply(const Waiting& waiting, uint32_t error, uint64_t now) const;
   void forget(uint64_t cookie);
   void finish();
@@ -80,7 +90,7 @@ class Peer {
   Dice pace_;  // pieces and cookies: what is asked does not depend on when
   const Manner manner_;
   Grammar grammar_;
-  const bool readOnly_;
+  const ExportFacts facts_;  // its size is the world's
   const uint64_t born_;
   int fd_ = -1;
   std::shared_ptr<sealdisk::Connection> connection_;
@@ -106,8 +116,9 @@ inline Peer::Peer(World& world, uint64_t seed)
       dice_(seed),
       pace_(~seed),
       manner_(Manner::draw(dice_)),
-      grammar_(dice_, dice_.oneIn(2) ? world.shape.sizeBytes : world.shape.sizeMaxBytes, world.shape.sectorBytes),
-      readOnly_(world.shape.readOnly || manner_.readOnly),
+      grammar_(dice_, dice_.oneIn(2) ? world.shape.sizeBytes : world.shape.sizeMaxBytes, world.shape.sectorBytes,
+               manner_.mode, manner_.contexts),
+      facts_{0, world.shape.readOnly || manner_.readOnly, world.shape.discards, manner_.mode, manner_.contexts != 0},
       born_(world.tick()),
       left_(manner_.inputs) {
   serve();
@@ -134,6 +145,9 @@ inline void Peer::serve() {
   options.socketFd = fds[0];
   options.rest = rest;
   options.negotiated.readOnly = manner_.readOnly;
+  options.negotiated.replies = static_cast<sealdisk::Replies>(manner_.mode);
+  options.negotiated.allocationId = manner_.contexts & 1 ? kAllocationId : 0;
+  options.negotiated.keyStateId = manner_.contexts & 2 ? kKeyStateId : 0;
   connection_ = world_.disk->serve(std::move(options),
                                    [end = end_](const sealdisk::ConnectionEnd& how) { end->set(how); });
   close(fds[0]);
@@ -178,7 +192,7 @@ inline void Peer::fillToTheBrim() {
   asked.length = static_cast<uint32_t>(std::min<uint64_t>(world_.shape.sizeBytes, sealdisk::kServedMaxBytes / kJobsPerConnection));
   world_.enter(State::hung);
   for (size_t i = 0; i < kJobsPerConnection; ++i) {
-    const Bytes request = headerOf(asked);
+    const Bytes request = headerOf(asked, manner_.mode);
     if (!rig::eventually([&] { return ::send(fd_, request.data(), request.size(), MSG_NOSIGNAL | MSG_DONTWAIT) > 0; }))
       fault("a drained connection takes no more");
   }
@@ -192,20 +206,19 @@ inline void Peer::fillToTheBrim() {
 inline void Peer::addRequest() {
   --left_;
   Mark mark;
-  mark.asked = grammar_.request();
-  if (mark.asked.command == wire::disconnect) mark.asked.command = wire::flush;  // its end comes at its time
+  mark.asked = grammar_.request(mark.data);
   do {
     mark.asked.cookie = pace_.oneIn(50) ? 0 - pace_.below(2) : pace_.next();
   } while (waiting_.count(mark.asked.cookie) || std::any_of(marks_.begin(), marks_.end(), [&mark](const Mark& one) {
              return one.asked.cookie == mark.asked.cookie;
            }));
-  mark.headEnd = madeTotal_ + wire::kRequestBytes;
-  make(headerOf(mark.asked));
-  mark.data = dice_.bytes(mark.asked.payloadBytes());
+  const Bytes header = headerOf(mark.asked, manner_.mode);
+  make(header);
+  mark.headEnd = madeTotal_;
   make(mark.data);
   mark.end = madeTotal_;
   if (left_ == 0 && (manner_.ending == Ending::cut || (manner_.ending == Ending::vanish && dice_.oneIn(2)))) {
-    const uint64_t lost = dice_.between(1, wire::kRequestBytes + mark.data.size() - 1);
+    const uint64_t lost = dice_.between(1, header.size() + mark.data.size() - 1);
     out_.resize(out_.size() - lost);
     madeTotal_ -= lost;
   }
@@ -218,16 +231,12 @@ inline void Peer::addEnd() {
   if (manner_.ending == Ending::drained || manner_.ending == Ending::disconnect) {
     Asked last;
     last.command = wire::disconnect;
-    if (dice_.oneIn(2)) last.flags = static_cast<uint16_t>(dice_.next());
+    if (dice_.oneIn(2)) last.flags = static_cast<uint16_t>(dice_.next()) & ~wire::payloadLength;
     last.cookie = last.offset = dice_.next();
-    make(headerOf(last));
+    make(headerOf(last, manner_.mode));
   } else if (manner_.ending == Ending::garbage) {
     make(grammar_.garbage());
-    for (uint64_t more = dice_.below(4); more > 0; --more) {
-      Asked asked = grammar_.valid();
-      asked.cookie = dice_.next();
-      make(headerOf(asked));
-    }
+    for (uint64_t more = dice_.below(4); more > 0; --more) make(grammar_.another());
   }
 }
 
@@ -256,7 +265,9 @@ inline void Peer::sentUpTo(uint64_t now) {
     if (!mark.known) {
       mark.known = true;
       ++world_.inputs;
-      waiting_[cookie] = {mark.asked, now, now, false, {}, nullptr};
+      Waiting& waiting = waiting_[cookie];
+      waiting.asked = mark.asked;
+      waiting.headSent = waiting.sent = now;
     }
     if (mark.end > sentTotal_) return;
     const auto found = waiting_.find(cookie);
@@ -276,13 +287,14 @@ inline void Peer::grown(uint64_t begun) {
   for (auto& [cookie, waiting] : waiting_) mayBegin(waiting, begun);
 }
 
-// A write that may be carried out from `now` on is part of the model from then on.
+// A write that may be carried out from `now` on is part of the model from then on. A trim makes zeros of what it likes.
 inline void Peer::mayBegin(Waiting& waiting, uint64_t now) {
   const Asked& asked = waiting.asked;
-  if (!waiting.whole || waiting.write || (asked.command != wire::write && asked.command != wire::writeZeroes)) return;
-  if (!world_.mayRun(asked, readOnly_, waiting.headSent, now)) return;
+  const bool trims = asked.command == wire::trim && world_.shape.discards;
+  if (!waiting.whole || waiting.write || !(asked.writes() || trims)) return;
+  if (!world_.mayRun(asked, facts_, waiting.headSent, now)) return;
   waiting.write = std::make_shared<Write>(
-      Write{asked.offset, asked.offset + asked.length, now, kNever, false, false, std::move(waiting.data)});
+      Write{asked.offset, asked.offset + asked.length, now, kNever, trims, false, std::move(waiting.data)});
   world_.shadow.begin(waiting.write, world_.oldestRead());
 }
 

@@ -11,59 +11,101 @@
 namespace fuzz {
 
 namespace wire {
-constexpr uint32_t kRequestMagic = 0x25609513, kSimpleReplyMagic = 0x67446698;
-constexpr size_t kRequestBytes = 28, kSimpleReplyBytes = 16;
-enum Command : uint16_t { read = 0, write = 1, disconnect = 2, flush = 3, trim = 4, cache = 5, writeZeroes = 6 };
-enum Flag : uint16_t { fua = 1, noHole = 2, fastZero = 16 };
+constexpr uint32_t kRequestMagic = 0x25609513, kExtendedRequestMagic = 0x21e41c71;
+constexpr uint32_t kSimpleReplyMagic = 0x67446698, kStructuredReplyMagic = 0x668e33ef, kExtendedReplyMagic = 0x6e8a278c;
+enum Command : uint16_t {
+  read = 0, write = 1, disconnect = 2, flush = 3, trim = 4, cache = 5, writeZeroes = 6, blockStatus = 7
+};
+enum Flag : uint16_t { fua = 1, noHole = 2, dontFragment = 4, reqOne = 8, fastZero = 16, payloadLength = 32 };
 enum Error : uint32_t { none = 0, perm = 1, io = 5, inval = 22, nospc = 28, notsup = 95 };
+enum Chunk : uint16_t {
+  nothing = 0, data = 1, hole = 2, status = 5, wideStatus = 6, error = 0x8001, errorAt = 0x8002
+};
+constexpr uint16_t kDone = 1;
 }  // namespace wire
 
-constexpr uint64_t kServedMaxBytes = 64 << 20;   // of a read or write
-constexpr uint64_t kSkippedMaxBytes = 128 << 20;  // of a refused write; a longer one ends the connection
+constexpr uint64_t kServedMaxBytes = 64 << 20;    // of a read or write
+constexpr uint64_t kSkippedMaxBytes = 128 << 20;  // of a payload; a longer one ends the connection
+
+enum class Mode { simple, structured, extended };
+
+// What the payload of a BLOCK_STATUS says; `unclear` may or may not be accepted.
+enum class StatusPayload { none, good, unclear };
 
 // A request as its bytes say it.
 struct Asked {
   uint16_t flags = 0, command = 0;
   uint64_t cookie = 0, offset = 0;
-  uint32_t length = 0;
+  uint64_t length = 0;  // as the header says
+  uint64_t payloadBytes = 0;
+  StatusPayload statusPayload = StatusPayload::none;
 
-  uint64_t payloadBytes() const { return command == wire::write ? length : 0; }
+  bool writes() const { return command == wire::write || command == wire::writeZeroes; }
 };
 
 struct ExportFacts {
   uint64_t sizeBytes;
-  bool readOnly;
+  bool readOnly, discards;
+  Mode mode;
+  bool contexts;  // some were negotiated
 };
 
 struct Judged {
   std::vector<uint32_t> rules;  // errors of the rules that are broken; none: it is carried out
+  bool unclear = false;         // it may be carried out all the same
 
-  bool refused() const { return !rules.empty(); }
+  bool mayRun() const { return rules.empty() || unclear; }
   bool names(uint32_t error) const { return std::find(rules.begin(), rules.end(), error) != rules.end(); }
 };
+
+inline uint16_t flagsOf(uint16_t command, Mode mode) {
+  const uint16_t payload = mode == Mode::extended ? wire::payloadLength : 0;
+  switch (command) {
+    case wire::read:
+      return wire::fua | (mode == Mode::simple ? 0 : wire::dontFragment);
+    case wire::write:
+      return wire::fua | payload;
+    case wire::writeZeroes:
+      return wire::fua | wire::noHole | wire::fastZero;
+    case wire::blockStatus:
+      return wire::fua | wire::reqOne | payload;
+    default:
+      return wire::fua;
+  }
+}
 
 // Not for DISC, which is never answered.
 inline Judged judge(const Asked& asked, const ExportFacts& facts) {
   Judged judged;
   const auto breaksRule = [&judged](uint32_t error) { judged.rules.push_back(error); };
   const uint16_t command = asked.command;
-  if (command > wire::writeZeroes || command == wire::cache) {
+  if (command > wire::blockStatus) {
     breaksRule(wire::inval);
     return judged;
   }
-  const bool zeroes = command == wire::writeZeroes;
-  const uint16_t flags = wire::fua | (zeroes ? wire::noHole | wire::fastZero : 0);
-  if (asked.flags & ~flags) breaksRule(wire::inval);
+  if (asked.flags & ~flagsOf(command, facts.mode)) breaksRule(wire::inval);
   if (command == wire::flush) {
     if (asked.offset || asked.length) breaksRule(wire::inval);
     return judged;
   }
-  if (command != wire::read && facts.readOnly) breaksRule(wire::perm);
+  if (command == wire::blockStatus && !facts.contexts) breaksRule(wire::inval);
+  if (asked.statusPayload != StatusPayload::none) {
+    if (asked.statusPayload == StatusPayload::good || !judged.rules.empty()) return judged;
+    breaksRule(wire::inval);
+    judged.unclear = true;
+    return judged;
+  }
+  const bool changes = asked.writes() || command == wire::trim;
+  if (changes && facts.readOnly) breaksRule(wire::perm);
+  if (command == wire::write && asked.payloadBytes != asked.length) breaksRule(wire::inval);
   if (asked.length == 0) breaksRule(wire::inval);
   if (command <= wire::write && asked.length > kServedMaxBytes) breaksRule(wire::inval);
   const bool inside = asked.offset <= facts.sizeBytes && asked.length <= facts.sizeBytes - asked.offset;
-  if (!inside) breaksRule(command == wire::write || zeroes ? wire::nospc : wire::inval);
-  if (zeroes && asked.flags & wire::fastZero) breaksRule(wire::notsup);
+  if (!inside) breaksRule(asked.writes() ? wire::nospc : wire::inval);
+  if (command == wire::writeZeroes && asked.flags & wire::fastZero) {
+    judged.unclear = facts.discards && judged.rules.empty();  // a hole is fast, where the file makes one
+    breaksRule(wire::notsup);
+  }
   return judged;
 }
 

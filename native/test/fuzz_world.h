@@ -81,7 +81,7 @@ class SizeHistory {
 struct Shape {
   uint64_t offsetBytes, sizeBytes, sizeMaxBytes;
   uint32_t sectorBytes;
-  bool readOnly;
+  bool readOnly, holes, discards;
 
   static Shape draw(Dice& dice) {
     Shape shape{};
@@ -92,6 +92,8 @@ struct Shape {
     if (dice.oneIn(40)) shape.sizeBytes = (3 << 20) + shape.sectorBytes;
     shape.sizeMaxBytes = shape.sizeBytes + (dice.oneIn(3) ? shape.sectorBytes * dice.between(1, 20) : 0);
     shape.readOnly = dice.oneIn(10);
+    shape.holes = dice.oneIn(2);
+    shape.discards = shape.holes && dice.oneIn(2);
     return shape;
   }
 };
@@ -114,6 +116,8 @@ class World {
     options.geometry = {shape.offsetBytes, shape.sectorBytes};
     options.sizeBytes = shape.sizeBytes;
     options.readOnly = shape.readOnly;
+    options.holes = shape.holes;
+    options.discard = shape.discards;
     disk = sealdisk::Disk::open(options);
     disk->goLive(scheduled());
   }
@@ -149,12 +153,19 @@ class World {
     return begun;
   }
 
-  // Whether a request that was read between two times may have been carried out, or refused with an error.
-  bool mayRun(const Asked& asked, bool readOnly, uint64_t from, uint64_t to) const {
-    return size.any(from, to, [&](uint64_t bytes) { return !judge(asked, {bytes, readOnly}).refused(); });
+  // Whether a request that was read between two times may have been carried out, or refused with an error. The size in
+  // `facts` does not count.
+  bool mayRun(const Asked& asked, ExportFacts facts, uint64_t from, uint64_t to) const {
+    return size.any(from, to, [&](uint64_t bytes) {
+      facts.sizeBytes = bytes;
+      return judge(asked, facts).mayRun();
+    });
   }
-  bool mayRefuse(uint32_t error, const Asked& asked, bool readOnly, uint64_t from, uint64_t to) const {
-    return size.any(from, to, [&](uint64_t bytes) { return judge(asked, {bytes, readOnly}).names(error); });
+  bool mayRefuse(uint32_t error, const Asked& asked, ExportFacts facts, uint64_t from, uint64_t to) const {
+    return size.any(from, to, [&](uint64_t bytes) {
+      facts.sizeBytes = bytes;
+      return judge(asked, facts).names(error);
+    });
   }
 
   uint64_t oldestRead() const { return readsUnderWay.empty() ? kNever : *readsUnderWay.begin(); }
@@ -183,8 +194,14 @@ class World {
   Bytes plaintextIn(const Bytes& whole) const {
     const auto segment = whole.begin() + static_cast<long>(shape.offsetBytes);
     Bytes data(segment, segment + static_cast<long>(shape.sizeMaxBytes));
-    decryptByOpenssl(key_, data, shape.sectorBytes);
-    return data;
+    Bytes plaintext = data;
+    decryptByOpenssl(key_, plaintext, shape.sectorBytes);
+    for (uint64_t at = 0; shape.holes && at < data.size(); at += shape.sectorBytes) {
+      const auto sector = data.begin() + static_cast<long>(at), end = sector + shape.sectorBytes;
+      if (std::all_of(sector, end, [](uint8_t byte) { return byte == 0; }))
+        std::fill_n(plaintext.begin() + static_cast<long>(at), shape.sectorBytes, 0);
+    }
+    return plaintext;
   }
   sealdisk::XtsKey scheduled() const {
     Bytes copy = key_;
