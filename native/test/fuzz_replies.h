@@ -194,7 +194,8 @@ inline void Peer::forget(uint64_t cookie) {
   waiting_.erase(found);
 }
 
-// The stream has ended on either side: the connection must end, and for the right reason.
+// The stream has ended on either side: the connection must end, and for the right reason. A disk that closes drops what is
+// not sent yet, also of a stream that had ended before.
 inline void Peer::finish() {
   vanish();
   const auto end = end_->wait();
@@ -229,14 +230,13 @@ inline void Peer::expectEnd(const sealdisk::ConnectionEnd& end) const {
         return Reason::eof;
     }
   };
-  const bool byUs = world_.closed && end.reason == Reason::closed;
-  if (end.reason != reasonOf() && !byUs)
+  if (end.reason != reasonOf() && !(world_.closed && end.reason == Reason::closed))
     fault("the connection ended for another reason, " + std::to_string(static_cast<int>(end.reason)) + " " + end.detail);
   const bool patient = manner_.ending == Ending::disconnect || manner_.ending == Ending::halfClose ||
                        manner_.ending == Ending::cut || manner_.ending == Ending::drained;
-  if (inAt_ != inEnd_ && patient && !byUs) fault("a reply is cut");
+  if (inAt_ != inEnd_ && patient && !world_.closed) fault("a reply is cut");
   const bool alwaysLive = !world_.gate.may(State::hung, born_, kNever);
-  if (!patient || !alwaysLive || byUs) return;
+  if (!patient || !alwaysLive || world_.closed) return;
   for (const auto& [cookie, waiting] : waiting_) {
     if (waiting.whole || !world_.mayRun(waiting.asked, facts_, waiting.headSent, kNever))
       fault("a request is not answered");
