@@ -88,7 +88,7 @@ class Grammar {
       case 0:
         return dice_.bytes(32);
       case 1:
-        return headerOf(asked, mode_ == Mode::extended ? Mode::simple : Mode::extended);
+        return longEnough(headerOf(asked, mode_ == Mode::extended ? Mode::simple : Mode::extended));
       case 2:
         asked.command = wire::write;
         asked.flags = mode_ == Mode::extended ? wire::payloadLength : 0;
@@ -107,6 +107,12 @@ class Grammar {
   }
 
  private:
+  // A header is looked at when it is whole.
+  static Bytes longEnough(Bytes bytes) {
+    bytes.resize(std::max<size_t>(bytes.size(), 32));
+    return bytes;
+  }
+
   Asked drawn() {
     switch (dice_.below(20)) {
       case 0:

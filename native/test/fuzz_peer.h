@@ -189,6 +189,7 @@ inline void Peer::fill() {
 inline void Peer::fillToTheBrim() {
   using sealdisk::kJobsPerConnection;
   Asked asked;
+  if (manner_.mode != Mode::simple) asked.flags = wire::dontFragment;  // in pieces it would take more than its length
   asked.length = static_cast<uint32_t>(std::min<uint64_t>(world_.shape.sizeBytes, sealdisk::kServedMaxBytes / kJobsPerConnection));
   world_.enter(State::hung);
   for (size_t i = 0; i < kJobsPerConnection; ++i) {
