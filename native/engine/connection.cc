@@ -108,6 +108,7 @@ void Connection::loop() noexcept {
     waiting_.store(executor_->inFlight() + executor_->parked(), std::memory_order_relaxed);
     const Ready ready = backing_->wait(wantedEvents(), !inputWaits_);
     if (ready.socketEvents) events_.store(events_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    executor_->beginBatch();
     if (ready.woken) takeMail();
     takeInput(ready.socketEvents);
   }

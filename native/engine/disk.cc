@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,6 +85,16 @@ void Disk::checkSize(uint64_t sizeBytes) const {
 void Disk::resize(uint64_t sizeBytes) {
   checkSize(sizeBytes);
   sizeBytes_.store(sizeBytes, std::memory_order_relaxed);
+}
+
+bool Disk::whole() noexcept {
+  struct stat file {};
+  const uint64_t end = geometry_.offsetBytes + sizeBytes();
+  if (fstat(fd_, &file) == 0 && S_ISREG(file.st_mode) && static_cast<uint64_t>(file.st_size) < end) {
+    cut_.store(true);
+    syncs_.lose(EIO);
+  }
+  return !cut_.load();
 }
 
 void Disk::goLive(XtsKey key) {

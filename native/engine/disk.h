@@ -5,7 +5,7 @@
 // second attachment fail. A Disk starts hung, without a key.
 //
 // Threads: open(), goLive(), shut(), resize(), serve() and close() belong to one control thread (Node's). Connection threads use
-// fd(), geometry(), sizeBytes(), gate(), ranges(), counters() and syncs(), which are safe for all. Lock order: closeMutex_,
+// fd(), whole(), geometry(), sizeBytes(), gate(), ranges(), counters() and syncs(), which are safe for all. Lock order: closeMutex_,
 // connectionsMutex_. The latter is only held around the list of connections.
 #pragma once
 
@@ -80,6 +80,10 @@ class Disk {
   // threads, but nothing else may be called after it began. Returns the errno of the sync, or 0.
   int close() noexcept;
 
+  // Looks whether the file still reaches to the end of the disk. When somebody has cut it short, sealed data is gone and
+  // a write beyond its end would leave a hole that reads as noise: false from then on, and no sync succeeds any more.
+  bool whole() noexcept;
+
   int fd() const noexcept { return fd_; }
   const Geometry& geometry() const noexcept { return geometry_; }
   uint64_t sizeBytes() const noexcept { return sizeBytes_.load(std::memory_order_relaxed); }
@@ -102,6 +106,7 @@ class Disk {
   int fd_ = -1;
   Geometry geometry_;
   std::atomic<uint64_t> sizeBytes_{0};
+  std::atomic<bool> cut_{false};
   bool readOnly_ = false;
   bool holes_ = false;
   bool discards_ = false;

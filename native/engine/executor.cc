@@ -14,6 +14,12 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+// A flush, too: it promises that what was written is there.
+bool changes(Command command) noexcept {
+  return command == Command::write || command == Command::writeZeroes || command == Command::trim ||
+         command == Command::flush;
+}
+
 const char* told(NbdErrno error) noexcept {
   switch (error) {
     case NbdErrno::nospc:
@@ -91,13 +97,20 @@ JobList Executor::abandonParked() noexcept {
   return std::exchange(parked_, JobList());
 }
 
+bool Executor::fileIsWhole() noexcept {
+  if (!looked_) whole_ = disk_.whole();
+  looked_ = true;
+  return whole_;
+}
+
 void Executor::run(Job* job) noexcept {
   ++inFlight_;
   disk_.counters().inFlight.fetch_add(1, kRelaxed);
   const Request& request = job->request;
-  if (request.command == Command::flush) return sync(job);
   // Without discard a trim is not taken: it is a hint, and holes would tell which blocks are in use.
   if (request.command == Command::trim && !disk_.discards()) return finish(job, NbdErrno::ok);
+  if (changes(request.command) && !fileIsWhole()) return finish(job, NbdErrno::io);
+  if (request.command == Command::flush) return sync(job);
   job->claim.begin = down(request.offset, sector());
   job->claim.end = up(request.offset + request.length, sector());
   job->claim.exclusive = cuts(request) && (request.command == Command::write || request.command == Command::writeZeroes);

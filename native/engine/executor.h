@@ -31,6 +31,8 @@ class Executor {
     return static_cast<uint32_t>(request.offset % disk_.geometry().sectorBytes);
   }
 
+  // What begins from now on has come together: the file is looked at once for all of its writes.
+  void beginBatch() noexcept { looked_ = false; }
   // Takes a checked request that has its buffer and payload.
   void begin(Job* job) noexcept;
   // Answers at once, without touching the disk. `why` lives for ever.
@@ -51,6 +53,7 @@ class Executor {
   uint64_t sector() const noexcept { return disk_.geometry().sectorBytes; }
   bool cuts(const Request& request) const noexcept;
   bool readsInChunks(const Request& request) const noexcept;
+  bool fileIsWhole() noexcept;
   void run(Job* job) noexcept;
   void claimGranted(Job* job) noexcept;
   void issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
@@ -81,6 +84,8 @@ class Executor {
   ReplyQueue& replies_;
   JobList parked_;
   size_t inFlight_ = 0;
+  bool looked_ = false;  // at the file, in this batch
+  bool whole_ = true;
 };
 
 // To whole units of a sector or a page.
