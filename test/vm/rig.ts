@@ -61,13 +61,14 @@ let made = 0;
 export async function newDisk(
   sectorSize: 512 | 4096 = 4096,
   sizeBytes = SIZE_BYTES,
+  dir = poolDir,
 ): Promise<CreatedDisk & { key: string }> {
   const alias = `alias/test-${process.pid}-${made++}`;
   await kms.createKey({ alias });
   const key = `local:${alias}`;
   const provider = await openProvider(key, { poolDir, env: process.env });
   try {
-    const path = join(poolDir, `${alias.slice('alias/'.length)}.disk`);
+    const path = join(dir, `${alias.slice('alias/'.length)}.disk`);
     return {
       ...(await createDisk(
         { path, sizeBytes, sectorSize, name: '', tags: {}, discard: false },
