@@ -20,9 +20,10 @@ import {
   leaseOptions,
 } from './context.js';
 import { printJson, printLine } from './output.js';
+import { type TlsWords, tlsOf, tlsOptions } from './serve-tls.js';
 import { parseDuration } from './units.js';
 
-interface Options extends CommonOptions, LeaseOptions {
+interface Options extends CommonOptions, LeaseOptions, TlsWords {
   readonly socket: readonly string[];
   readonly listen: readonly ListenAddress[];
   readonly exportName?: string;
@@ -63,7 +64,7 @@ export function register(program: Command): void {
     .option('--socket <path>', 'listen on a unix socket; may be given again', collect(String), [])
     .option(
       '--listen <host:port>',
-      'listen on TCP (the payload is not encrypted on the wire); may be given again',
+      'listen on TCP (without TLS the payload is not encrypted on the wire); may be given again',
       collect(parseListen),
       [],
     )
@@ -81,13 +82,13 @@ export function register(program: Command): void {
       argument(parseDuration),
       10_000,
     );
-  common(leaseOptions(command), 'sealdisk serve data.disk --socket /tmp/data.sock').action(
+  common(leaseOptions(tlsOptions(command)), 'sealdisk serve data.disk --socket /tmp/data.sock').action(
     action(async (disks: string[], options: Options) => {
       checkLeaseOptions(options);
       const log = openLog(options.logLevel);
-      const listen = addressesOf(options);
+      const asked = optionsOf(disks, options, addressesOf(options));
       await live({
-        start: (onChange) => serve(optionsOf(disks, options, listen), log, onChange),
+        start: (onChange) => serve(asked, log, onChange),
         announce: (serving) => announce(serving, options.json === true),
         notify: openNotify(process.env, log),
         log,
@@ -114,6 +115,8 @@ const optionsOf = (disks: string[], options: Options, listen: readonly ListenAdd
     handshakeMs: options.handshakeTimeout,
     idleMs: options.idleTimeout ?? 0,
   },
+  tls: tlsOf(options),
+  allowedClients: options.allowClient,
   drainMs: options.drainTimeout,
   logLevel: options.logLevel,
   readOnly: options.readOnly ?? false,

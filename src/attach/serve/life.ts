@@ -1,8 +1,8 @@
 /**
- * The life of a serving process between its signals: start, ready, stop; a service manager hears of each.
+ * The life of a serving process between its signals: start, ready, reload, stop; a service manager hears of each.
  *
  * SIGTERM and SIGINT end it in good order; a second one ends it as signals do. During the start either one ends the
- * process at once, and what the start has recorded is taken away.
+ * process at once, and what the start has recorded is taken away. SIGHUP reloads, one time after the other.
  */
 
 import type { Log } from '../../log.js';
@@ -28,6 +28,15 @@ export async function live({ start, announce, notify, log }: Life): Promise<void
         process.exit(0);
       });
     }
+  });
+  let reloading = Promise.resolve();
+  process.on('SIGHUP', () => {
+    reloading = reloading.then(async () => {
+      if (!serving) return; // its files are being read just now
+      notify({ kind: 'reloading' });
+      await serving.reload();
+      notify({ kind: 'ready', status: serving.status() });
+    });
   });
   serving = await start(() => serving && notify({ kind: 'status', status: serving.status() }));
   announce(serving);

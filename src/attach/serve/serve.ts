@@ -10,9 +10,11 @@ import { engine } from '../../engine/engine.js';
 import { fail } from '../../errors.js';
 import type { Log } from '../../log.js';
 import { type Limits, type ListenAddress, type NbdServer, startServer } from '../../nbd/server.js';
+import { clientNamesOf } from './access.js';
 import { findDisks } from './disks.js';
 import { type End, endAll } from './ends.js';
 import { type ExportOptions, ServedExport } from './served-export.js';
+import { ServedTls, type TlsOptions } from './tls.js';
 import { uriOf } from './uri.js';
 
 export interface ServeOptions extends ExportOptions {
@@ -22,6 +24,9 @@ export interface ServeOptions extends ExportOptions {
   readonly exportName: string | undefined;
   readonly listen: readonly ListenAddress[];
   readonly limits: Partial<Limits>;
+  readonly tls: TlsOptions | undefined;
+  /** Texts like EXPORT=NAME: which TLS clients may see and open an export; the others are open to all. */
+  readonly allowedClients: readonly string[];
 }
 
 export interface ExportSummary {
@@ -36,30 +41,46 @@ export interface Serving {
   readonly exports: readonly ExportSummary[];
   /** One line for people: how many disks there are and how they are. */
   status(): string;
+  /** Reads the files of TLS again. Never fails. */
+  reload(): Promise<void>;
   /** Ends the listeners, then the connections, then the exports. Twice is fine. */
   close(): Promise<void>;
 }
 
 /**
- * Serves the disks until closed; `onChange` hears that the status has changed. Fails with USAGE, DISK_*, LUKS2_*, KMS_* or
- * NBD_ADDRESS.
+ * Serves the disks until closed; `onChange` hears that the status has changed. Fails with USAGE, DISK_*, LUKS2_*, KMS_*, TLS_*
+ * or NBD_ADDRESS.
  */
 export async function serve(options: ServeOptions, log: Log, onChange: () => void): Promise<Serving> {
   engine().protectProcess({ lockMemory: false, oomScoreAdj: 0 });
   const disks = await findDisks(options.targets, options.exportName);
+  const allowed = clientNamesOf(
+    options.allowedClients,
+    disks.map(({ name }) => name),
+  );
+  const tls = options.tls && (await ServedTls.open(options.tls, log));
   const exports = disks.map((disk) => new ServedExport(disk, options, log));
   const forget = () => {
     for (const one of exports) one.forget();
   };
   process.once('exit', forget); // of a process that is stopped while it starts
-  const ends: End[] = [() => process.off('exit', forget), () => allOf(exports, (one) => one.close())];
+  const ends: End[] = [
+    () => tls?.close(),
+    () => process.off('exit', forget),
+    () => allOf(exports, (one) => one.close()),
+  ];
   try {
     await allOf(exports, (one) => one.open(onChange));
-    const server = await listen(exports, options, log);
+    const server = await listen(exports, allowed, options, tls, log);
     ends.push(() => server.close());
-    const summaries = exports.map((one) => summaryOf(one, options.listen, server.addresses));
+    const summaries = exports.map((one) => summaryOf(one, options, server.addresses));
     await allOf(exports, (one, i) => one.record(summaries[i]?.uris[0] ?? ''));
-    return { exports: summaries, status: () => statusOf(exports), close: () => endAll(ends) };
+    return {
+      exports: summaries,
+      status: () => statusOf(exports),
+      reload: () => tls?.reload() ?? Promise.resolve(),
+      close: () => endAll(ends),
+    };
   } catch (error) {
     await endAll(ends).catch((late) => log.error({ event: 'close_failed', err: late }, 'close'));
     throw error;
@@ -76,13 +97,20 @@ async function allOf(
   await Promise.all(acting);
 }
 
-function listen(exports: readonly ServedExport[], options: ServeOptions, log: Log): Promise<NbdServer> {
+function listen(
+  exports: readonly ServedExport[],
+  allowed: ReadonlyMap<string, readonly string[]>,
+  options: ServeOptions,
+  tls: ServedTls | undefined,
+  log: Log,
+): Promise<NbdServer> {
   const byName = new Map(exports.map((one) => [one.name, one]));
   return startServer({
     listen: options.listen,
     limits: options.limits,
     replies: 'extended',
-    exports: () => exports.map((one) => one.describe()),
+    ...(tls && { tls }),
+    exports: () => exports.map((one) => one.describe(allowed.get(one.name))),
     transmit: (args) => {
       const one = byName.get(args.negotiated.exportName);
       return one?.transmit(args) ?? fail('INTERNAL', { what: 'a client of an export that nobody has' });
@@ -93,13 +121,13 @@ function listen(exports: readonly ServedExport[], options: ServeOptions, log: Lo
 
 const summaryOf = (
   { name, disk }: ServedExport,
-  listeners: readonly ListenAddress[],
+  { listen, tls }: ServeOptions,
   addresses: readonly string[],
 ): ExportSummary => ({
   name,
   path: disk.path,
   uuid: disk.header.uuid,
-  uris: listeners.map((asked, i) => uriOf(asked, addresses[i] ?? '', name)),
+  uris: listen.map((asked, i) => uriOf(asked, addresses[i] ?? '', name, tls !== undefined)),
 });
 
 /** "3 disks: 2 live, 1 hung". */

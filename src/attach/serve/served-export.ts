@@ -135,8 +135,8 @@ export class ServedExport {
     return this.#served?.engineDisk.gate ?? 'failed';
   }
 
-  /** What clients are told of it. */
-  describe(): Export {
+  /** What clients are told of it; those of other names than `clientNames` are not. */
+  describe(clientNames: readonly string[] | undefined): Export {
     const { disk, options } = this;
     return {
       name: this.name,
@@ -147,12 +147,14 @@ export class ServedExport {
       preferredBlockSize: Math.max(disk.sectorSize, 4096),
       maximumBlockSize: MAXIMUM_BLOCK_BYTES,
       contexts: [ALLOCATION, KEY_STATE],
+      ...(clientNames && { clientNames }),
     };
   }
 
   /** Gives a client's socket to the engine. */
-  transmit({ fd, rest, peer, negotiated }: TransmitArgs): Transmission {
-    const facts = { peer, export: this.name, uuid: this.disk.header.uuid };
+  transmit({ fd, rest, peer, negotiated, tls }: TransmitArgs): Transmission {
+    const client = tls?.clientName;
+    const facts = { peer, ...(client && { client }), export: this.name, uuid: this.disk.header.uuid };
     const served = this.#served ?? fail('INTERNAL', { what: 'a client of an export that is not served' });
     this.log.info({ event: 'connected', ...facts }, 'a client began');
     const connection = served.engineDisk.serve({
@@ -161,6 +163,7 @@ export class ServedExport {
       readOnly: this.options.readOnly,
       replies: negotiated.replies,
       contexts: contextIds(negotiated),
+      ...(tls && { tls }),
     });
     connection.ended.then((end) =>
       this.log.info({ event: 'disconnected', ...facts, ...end }, 'a client ended'),
