@@ -154,7 +154,8 @@ class Grammar {
     const bool good = contexts_ && asked.offset < size_ && dice_.oneIn(2);
     Bytes payload;
     if (good) {
-      const uint64_t length = htobe64(std::min<uint64_t>(asked.length | 1, size_ - asked.offset));
+      asked.statusLength = std::min<uint64_t>(asked.length | 1, size_ - asked.offset);
+      const uint64_t length = htobe64(asked.statusLength);
       payload.resize(8 + 4);
       memcpy(&payload[0], &length, 8);
       const uint32_t id = htobe32(contexts_ & 1 ? kAllocationId : kKeyStateId);

@@ -39,6 +39,7 @@ struct Asked {
   uint64_t length = 0;  // as the header says
   uint64_t payloadBytes = 0;
   StatusPayload statusPayload = StatusPayload::none;
+  uint64_t statusLength = 0;  // of the range, where the payload is good
 
   bool writes() const { return command == wire::write || command == wire::writeZeroes; }
 };
@@ -89,8 +90,13 @@ inline Judged judge(const Asked& asked, const ExportFacts& facts) {
     return judged;
   }
   if (command == wire::blockStatus && !facts.contexts) breaksRule(wire::inval);
+  const auto inside = [&](uint64_t length) {
+    return asked.offset <= facts.sizeBytes && length <= facts.sizeBytes - asked.offset;
+  };
   if (asked.statusPayload != StatusPayload::none) {
-    if (asked.statusPayload == StatusPayload::good || !judged.rules.empty()) return judged;
+    const bool good = asked.statusPayload == StatusPayload::good;
+    if (good && !inside(asked.statusLength)) breaksRule(wire::inval);
+    if (good || !judged.rules.empty()) return judged;
     breaksRule(wire::inval);
     judged.unclear = true;
     return judged;
@@ -100,8 +106,7 @@ inline Judged judge(const Asked& asked, const ExportFacts& facts) {
   if (command == wire::write && asked.payloadBytes != asked.length) breaksRule(wire::inval);
   if (asked.length == 0) breaksRule(wire::inval);
   if (command <= wire::write && asked.length > kServedMaxBytes) breaksRule(wire::inval);
-  const bool inside = asked.offset <= facts.sizeBytes && asked.length <= facts.sizeBytes - asked.offset;
-  if (!inside) breaksRule(asked.writes() ? wire::nospc : wire::inval);
+  if (!inside(asked.length)) breaksRule(asked.writes() ? wire::nospc : wire::inval);
   if (command == wire::writeZeroes && asked.flags & wire::fastZero) {
     judged.unclear = facts.discards && judged.rules.empty();  // a hole is fast, where the file makes one
     breaksRule(wire::notsup);
