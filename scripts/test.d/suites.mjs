@@ -26,8 +26,11 @@ function rooms() {
 const nativeProgram = (path) => ['make', '-s', '-j2', '-f', 'native/test/Makefile', path];
 
 /** What a program needs to have been made; a guest cannot build as fast as we can. */
+const FILES = nativeProgram('build/native-test/fast/files_vm');
 const NEEDS = {
   'interop/qemu-guest.test.js': ['scripts/qemu-guest'],
+  'vm/filesystems.test.js': FILES,
+  'vm/kernel-clients.test.js': FILES,
 };
 
 const nodeProgram = (suite, file) => ({

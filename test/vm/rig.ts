@@ -62,6 +62,7 @@ export async function newDisk(
   sectorSize: 512 | 4096 = 4096,
   sizeBytes = SIZE_BYTES,
   dir = poolDir,
+  discard = false,
 ): Promise<CreatedDisk & { key: string }> {
   const alias = `alias/test-${process.pid}-${made++}`;
   await kms.createKey({ alias });
@@ -70,11 +71,7 @@ export async function newDisk(
   try {
     const path = join(dir, `${alias.slice('alias/'.length)}.disk`);
     return {
-      ...(await createDisk(
-        { path, sizeBytes, sectorSize, name: '', tags: {}, discard: false },
-        provider,
-        30_000,
-      )),
+      ...(await createDisk({ path, sizeBytes, sectorSize, name: '', tags: {}, discard }, provider, 30_000)),
       key,
     };
   } finally {
@@ -152,7 +149,8 @@ export const fsck = (device: string) => run('fsck.ext4', '-fn', device);
 
 export const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
-const COMPLAINT = /I\/O error|EXT4-fs error|Aborting journal|Remounting filesystem read-only|lost async page/;
+const COMPLAINT =
+  /I\/O error|(EXT4-fs|BTRFS) (error|critical)|XFS .*(orrupt|hutting down)|Aborting journal|Remounting filesystem read-only|lost async page/;
 
 /** From now on: what the kernel complains of. */
 export function watchKernel(): () => string[] {
