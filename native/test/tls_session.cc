@@ -328,7 +328,7 @@ TEST("what is no TLS is refused at once, and noise never enters") {
   }
 }
 
-TEST("a handshake altered at any byte is refused or waits, and never ends established with another name") {
+TEST("a handshake altered at any byte never lets in somebody else, and breaks nothing") {
   const auto context = contextOf(verifying());
   for (int round = 0; round < 150; ++round) {
     TlsSession session(context);
@@ -347,7 +347,8 @@ TEST("a handshake altered at any byte is refused or waits, and never ends establ
       deliver(session, client);
     }
     CHECK(altered);
-    CHECK(!session.established());
+    // A few bytes mean nothing (the version of the first record): then it is as if nothing were altered.
+    CHECK(!session.established() || session.clientName() == "alice");
     ERR_clear_error();
   }
 }
