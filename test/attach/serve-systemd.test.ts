@@ -126,12 +126,16 @@ t.test('a manager in the abstract namespace hears of a lost key; a deaf one is n
   await until('the loss is told', () => heard.length === 2);
   await rig.kms.enableKey('alias/one');
   await until('the return is told', () => heard.length === 3);
+  process.kill(server.pid, 'SIGHUP');
+  await until('the reload is told', () => heard.length === 5);
   t.match(await server.stop('SIGINT'), { code: 0 });
-  await until('the end is told', () => heard.length === 4);
+  await until('the end is told', () => heard.length === 6);
   t.match(heard, [
     ['READY=1', 'STATUS=2 disks: 2 live'],
     ['STATUS=2 disks: 1 live, 1 hung'],
     ['STATUS=2 disks: 2 live'],
+    ['RELOADING=1', /^MONOTONIC_USEC=\d+$/],
+    ['READY=1', 'STATUS=2 disks: 2 live'],
     ['STOPPING=1', 'STATUS=stopping (SIGINT)'],
   ]);
   const deaf = await rig.serveBy([], { NOTIFY_SOCKET: rig.at('nobody') }, one, '--socket', rig.at('s'));
