@@ -1,6 +1,6 @@
-# setup installs, build compiles, demo shows, test proves, bench measures, lint checks style, clean removes what was built.
+# setup installs, build compiles, demo shows, test proves, bench measures, compare measures other NBD servers, lint checks style, clean removes what was built.
 
-.PHONY: setup build build-tests demo test bench lint clean
+.PHONY: setup build build-tests demo test bench compare lint clean
 
 BIN := node_modules/.bin
 SRC := $(shell find src -name '*.ts' 2>/dev/null) tsconfig.json package.json
@@ -43,6 +43,10 @@ test: setup
 bench: setup
 	@$(MAKE) -s build
 	@scripts/bench
+
+compare: setup
+	@$(MAKE) -s build-tests
+	@node scripts/compare-nbd.mjs
 
 lint:
 	$(BIN)/biome check --error-on-warnings .

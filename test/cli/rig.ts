@@ -66,7 +66,7 @@ export function run(program: string, args: string[], env: NodeJS.ProcessEnv = pr
   });
 }
 
-export function rig(t: Test, over: NodeJS.ProcessEnv = {}): Rig {
+export function rig(t: Pick<Test, 'teardown'>, over: NodeJS.ProcessEnv = {}): Rig {
   const dir = mkdtempSync(join(tmpdir(), 'sealdisk-'));
   const children: ChildProcess[] = [];
   t.teardown(async () => {
