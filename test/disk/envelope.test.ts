@@ -1,6 +1,6 @@
 /** A data key and its header prove each other: what a thief of the file twists, with checksums made right, is refused. */
 
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { flockSync } from 'fs-ext';
 import t from 'tap';
 import { unwrapDataKey } from '#sealdisk/disk/envelope.js';
@@ -151,4 +151,18 @@ t.test('a bad copy is mended, but not while the disk is held', async (t) => {
     await repairCopy(path, key);
     t.match(await readDisk(path), { repair: 'none' });
   }
+});
+
+t.test('a copy is not made again from one that the key does not prove', async (t) => {
+  const rig = await diskRig(t);
+  const disk = await rig.create('a');
+  const key = await unwrapDataKey(disk.header, await rig.provider(), { timeoutMs });
+  t.teardown(() => key.wipe());
+  await plant(disk.path, { ...disk.header, uuid: '5b1b1f5e-0000-4000-8000-000000000000' });
+  const fd = openSync(disk.path, 'r+');
+  writeSync(fd, 'x', 22_384);
+  closeSync(fd);
+  const before = readFileSync(disk.path);
+  await t.rejects(repairCopy(disk.path, key), { code: 'LUKS2_ALTERED' });
+  t.ok(readFileSync(disk.path).equals(before), 'nothing was written');
 });
