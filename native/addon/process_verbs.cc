@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "addon/glue.h"
@@ -26,12 +27,14 @@ Napi::Value socketPair(const CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) failWith(errno, "socketpair");
+    const int bytes = static_cast<int>(std::clamp(emergencyReserveBytes() / kSocketPairShareOfReserve,
+                                                  kSocketPairMinBytes, kSocketPairMaxBytes));
     for (const int fd : fds) {
       for (const int buffer : {SO_SNDBUF, SO_RCVBUF}) {
         // Beyond the system's maximum for those who may, up to it for the rest.
         const int forced = buffer == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
-        if (setsockopt(fd, SOL_SOCKET, forced, &kSocketPairBytes, sizeof kSocketPairBytes) != 0)
-          setsockopt(fd, SOL_SOCKET, buffer, &kSocketPairBytes, sizeof kSocketPairBytes);
+        if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof bytes) != 0)
+          setsockopt(fd, SOL_SOCKET, buffer, &bytes, sizeof bytes);
       }
     }
     Napi::Array pair = Napi::Array::New(info.Env(), 2);

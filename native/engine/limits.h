@@ -58,13 +58,18 @@ constexpr size_t kReplyVectors = 256;
 // Entries of a connection's ring: each job has one operation at a time; the rest are the polls.
 constexpr unsigned kRingEntries = 512;
 
-// Socket buffers of a pair made for the kernel's device.
-constexpr int kSocketPairBytes = 4 * MiB;
+// Socket buffers of a pair made for the kernel's device. The kernel's nbd driver fills them from the emergency reserve of
+// memory (vm.min_free_kbytes; __GFP_MEMALLOC in drivers/block/nbd.c, sock_xmit), and takes the socket for dead when the
+// reserve is empty. The kernel doubles what is asked for, so that one device may take an eighth of the reserve.
+constexpr size_t kSocketPairMaxBytes = 4 * MiB;
+constexpr size_t kSocketPairMinBytes = 64 * KiB;
+constexpr size_t kSocketPairShareOfReserve = 16;
 
 static_assert(kAnnouncedMaxBytes <= kServedMaxBytes);
 static_assert(kServedMaxBytes + 3 * kPageBytes <= kArenaBytes, "a request with two cut sectors must fit, and its merge page");
 static_assert(kArenaHotBytes <= kArenaBytes && kArenaBytes % kPageBytes == 0);
 static_assert(kZeroPieceBytes % kPageBytes == 0 && kZeroPieceBytes + kPageBytes <= kArenaBytes);
+static_assert(kSocketPairMinBytes <= kSocketPairMaxBytes);
 static_assert(kReplyVectors <= 1024, "IOV_MAX");
 static_assert(kJobsPerConnection + 8 <= kRingEntries);
 

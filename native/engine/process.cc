@@ -59,6 +59,12 @@ int lockMappedFiles() noexcept {
   return error;
 }
 
+size_t emergencyReserveBytes() noexcept {
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen("/proc/sys/vm/min_free_kbytes", "re"), fclose);
+  size_t kilobytes = 0;
+  return file && fscanf(file.get(), "%zu", &kilobytes) == 1 ? kilobytes * 1024 : 0;
+}
+
 int lockPages(void* pages, size_t bytes) noexcept {
   if (!locksFreely()) return EPERM;
   return mlock2(pages, bytes, MLOCK_ONFAULT) == 0 ? 0 : errno;

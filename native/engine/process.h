@@ -22,6 +22,9 @@ int becomeUndumpable() noexcept;
 // -1000 (never killed) to 1000. Any thread; before becomeUndumpable.
 int setOomScore(int adjustment) noexcept;
 
+// What the kernel keeps free for those who free memory (vm.min_free_kbytes); 0 where it does not say. Any thread.
+size_t emergencyReserveBytes() noexcept;
+
 // Locks the pages of mapped files as they are touched. Any thread.
 int lockMappedFiles() noexcept;
 
