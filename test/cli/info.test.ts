@@ -1,6 +1,14 @@
 /** sealdisk info: a damaged disk, and files that are no disk, each with its own code. Nothing is changed by looking. */
 
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import t from 'tap';
 import { rig, run } from './rig.js';
 
@@ -64,7 +72,6 @@ t.test('what is no disk, or no whole one, is refused by its code', async (t) => 
     ['short', 4, 'LUKS2_FITS'],
     ['both', 4, 'LUKS2_CHECKSUM'],
     ['none', 3, 'DISK_NOT_FOUND'],
-    ['', 9, 'DISK_IO'],
   ];
   for (const [name, code, said] of refusals) {
     const ran = await sealdisk('info', at(name), '--json');
@@ -72,5 +79,9 @@ t.test('what is no disk, or no whole one, is refused by its code', async (t) => 
     const served = await sealdisk('serve', at(name), '--socket', at('s'));
     t.match(served, { code, out: '', err: new RegExp(`\\[${said}\\]\n$`) }, `serve ${name}`);
   }
+  t.match(await sealdisk('info', at('')), { code: 9, err: /\[DISK_IO\]\n$/ }, 'a folder is no disk');
+  mkdirSync(at('folder'));
+  const served = await sealdisk('serve', at('folder'), '--socket', at('s'));
+  t.match(served, { code: 3, err: /\[DISK_NOT_FOUND\]\n$/ }, 'a folder without a disk serves nothing');
   t.match(await sealdisk('info', '/dev/nbd999'), { code: 3, err: /ATTACH_NOT_ATTACHED/ });
 });
