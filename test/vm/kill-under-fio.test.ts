@@ -51,7 +51,8 @@ const FIO = [
 t.setTimeout(PATIENCE_MS);
 t.comment(`SEED=${SEED}`);
 const random = new Random(SEED);
-const disk = await newDisk();
+/** Room for what the second program appends between two kills. */
+const disk = await newDisk(4096, BigInt(48 + 4 * KILLS) << 20n);
 
 /** fio again and again, each time writing all of its file and reading all of it back, until it is told to stop. */
 class Verified {
