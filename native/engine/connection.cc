@@ -88,7 +88,7 @@ void Connection::run() noexcept {
   ended_(end_);
 }
 
-// Who still holds this object (JavaScript's handle, the disk's list) holds no payload and no memory of it.
+// Who still holds this object (JavaScript's handle, the disk's list) holds no payload, memory or descriptor of it.
 void Connection::release() noexcept {
   backing_.reset();
   receiver_.reset();
@@ -97,6 +97,7 @@ void Connection::release() noexcept {
   channel_.reset();
   if (draining_) leaveInOrder(socket_.get());
   socket_.close();
+  mailbox_.shut();
 }
 
 void Connection::loop() noexcept {

@@ -18,14 +18,20 @@ class Wake {
   Wake() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
   }
-  ~Wake() { ::close(fd_); }
+  ~Wake() { close(); }
   Wake(const Wake&) = delete;
   Wake& operator=(const Wake&) = delete;
+
+  // Gives the descriptor back; not beside a signal(). Twice is fine.
+  void close() noexcept {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
 
   int fd() const noexcept { return fd_; }
 
   void signal() noexcept {
-    if (pending_.exchange(true)) return;
+    if (fd_ < 0 || pending_.exchange(true)) return;
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = write(fd_, &one, sizeof one);
   }
@@ -37,7 +43,7 @@ class Wake {
   }
 
  private:
-  const int fd_;
+  int fd_;
   std::atomic<bool> pending_{false};
 };
 

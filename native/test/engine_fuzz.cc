@@ -3,12 +3,8 @@
 // A round is a disk, its connections and the changes of its gate, all drawn from one seed: round i of a run has SEED + i, so
 // that SEED=(what is printed) FUZZ_INPUTS=1 plays a failed round alone. What the engine's threads make of it is theirs.
 // FUZZ_INPUTS sets how many requests are sent at least.
-#include <dirent.h>
-
+#include "footprint.h"
 #include "fuzz_peer.h"
-
-// Of ASan's and TSan's runtime; GCC ships no header for it.
-extern "C" size_t __sanitizer_get_current_allocated_bytes();
 
 using namespace fuzz;
 
@@ -121,36 +117,6 @@ class Round {
   std::vector<std::unique_ptr<Peer>> peers_;
 };
 
-size_t entriesOf(const char* path) {
-  size_t count = 0;
-  if (DIR* dir = opendir(path)) {
-    while (readdir(dir)) ++count;
-    closedir(dir);
-  }
-  return count;
-}
-
-// What a process that has forgotten every connection looks like.
-struct Footprint {
-  size_t descriptors, threads, mappedBytes, heapBytes;
-
-  static Footprint now() {
-    Footprint footprint{entriesOf("/proc/self/fd"), entriesOf("/proc/self/task"), 0, 0};
-    // Arenas are mapped, each larger than anything else that a round maps.
-    FILE* maps = fopen("/proc/self/maps", "r");
-    for (char line[512]; maps && fgets(line, sizeof line, maps);) {
-      unsigned long begin, end;
-      if (sscanf(line, "%lx-%lx rw", &begin, &end) == 2 && end - begin == sealdisk::kArenaBytes)
-        footprint.mappedBytes += end - begin;
-    }
-    if (maps) fclose(maps);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    footprint.heapBytes = __sanitizer_get_current_allocated_bytes();
-#endif
-    return footprint;
-  }
-};
-
 uint64_t wantedInputs() {
   const char* given = getenv("FUZZ_INPUTS");
   return given ? strtoull(given, nullptr, 0) : kDefaultInputs;
@@ -190,7 +156,7 @@ TEST("random streams are answered by the rules, with the right bytes, and leave 
   const Footprint late = Footprint::now();
   CHECK_EQ(late.descriptors, early->descriptors);
   CHECK_EQ(late.threads, early->threads);
-  CHECK_EQ(late.mappedBytes, early->mappedBytes);
+  CHECK_EQ(late.arenaBytes, early->arenaBytes);
   printf("# heap %zu bytes after 10 rounds, %zu at the end\n", early->heapBytes, late.heapBytes);
   CHECK(late.heapBytes <= early->heapBytes + 64 * 1024);
 }

@@ -2,6 +2,7 @@
 //
 // The memory of one who never reads is measured, and what another connection loses by it.
 #include "chunk_client.h"
+#include "footprint.h"
 
 using namespace rig;
 
@@ -43,14 +44,6 @@ void expectGone(Rig& rig) {
   REQUIRE(rig.end->wait().has_value());
   CHECK_EQ(rig.disk->counters().inFlight.load(), 0u);
   CHECK_EQ(rig.disk->counters().parked.load(), 0u);
-}
-
-uint64_t residentBytes() {
-  uint64_t pages = 0;
-  FILE* statm = fopen("/proc/self/statm", "r");
-  if (!statm || fscanf(statm, "%*u %lu", &pages) != 1) throw std::runtime_error("statm");
-  fclose(statm);
-  return pages * kPageBytes;
 }
 
 // Seconds that a connection needs for its reads, one after the other.
@@ -125,7 +118,7 @@ TEST("a peer that never reads takes no more than its memory, and leaves another 
   const auto good = rig.connect();
   secondsOfReads(*good, kReads);
   const double alone = secondsOfReads(*good, kReads);
-  const uint64_t before = residentBytes();
+  const Footprint before = Footprint::now();
   const auto greedy = rig.connect({}, false, 64 * 1024);
   std::thread sender([&greedy] {
     try {
@@ -136,18 +129,15 @@ TEST("a peer that never reads takes no more than its memory, and leaves another 
   const uint64_t most = kArenaBytes / (256 * KiB);
   CHECK(eventually([&] { return rig.disk->counters().reads.load() >= 2 * kReads + most - 8; }));
   const double beside = secondsOfReads(*good, kReads);
-  const uint64_t grown = residentBytes() - before;
+  const Footprint during = Footprint::now();
   rig.connection->close();
   sender.join();
-  printf("# %.1f MiB more beside it; %.0f %% of the throughput that there is alone\n",
-         static_cast<double>(grown) / MiB, 100 * alone / beside);
+  const auto heapBytes = static_cast<int64_t>(during.heapBytes - before.heapBytes);
+  printf("# one arena and %lld bytes of heap more beside it; %.0f %% of the throughput that there is alone\n",
+         static_cast<long long>(heapBytes), 100 * alone / beside);
   CHECK(rig.disk->counters().reads.load() <= 3 * kReads + most);
-  // Jobs, ring and the sanitizer's own memory of all of it are the rest: an eighth under ASan, four times it under TSan.
-#ifdef __SANITIZE_THREAD__
-  CHECK(grown <= 5 * (kArenaBytes + kReceiveBytes) + 64 * MiB);
-#else
-  CHECK(grown <= kArenaBytes + kReceiveBytes + 32 * MiB);
-#endif
+  CHECK_EQ(during.arenaBytes - before.arenaBytes, kArenaBytes);
+  CHECK(heapBytes <= static_cast<int64_t>(kReceiveBytes + sizeof(JobStore) + 64 * KiB));
   CHECK(alone / beside >= 0.4);
 }
 
