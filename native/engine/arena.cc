@@ -19,17 +19,22 @@ constexpr size_t pagesOf(size_t bytes) noexcept { return (bytes + kPageBytes - 1
 
 }  // namespace
 
+// A page that nobody may touch follows: who runs over the end of a payload is stopped there.
 Arena::Arena(size_t bytes, size_t hotBytes) : pages_(pagesOf(bytes)), used_((pages_ + 63) / 64) {
-  void* mapping = mmap(nullptr, pages_ * kPageBytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const size_t mapped = (pages_ + 1) * kPageBytes;
+  void* mapping = mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap of the payload arena");
   base_ = static_cast<uint8_t*>(mapping);
+  if (mprotect(base_, pages_ * kPageBytes, PROT_READ | PROT_WRITE) != 0) {
+    munmap(base_, mapped);
+    throw std::system_error(errno, std::generic_category(), "mprotect of the payload arena");
+  }
   madvise(base_, pages_ * kPageBytes, MADV_DONTDUMP);
   lockPages(base_, pages_ * kPageBytes);  // where the limit forbids it the server works all the same
   madvise(base_, hotBytes, MADV_POPULATE_WRITE);
 }
 
-Arena::~Arena() { munmap(base_, pages_ * kPageBytes); }
+Arena::~Arena() { munmap(base_, (pages_ + 1) * kPageBytes); }
 
 void Arena::mark(size_t first, size_t count, bool used) noexcept {
   for (size_t page = first; page < first + count;) {

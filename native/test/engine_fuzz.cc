@@ -10,7 +10,7 @@ using namespace fuzz;
 
 namespace {
 
-constexpr uint64_t kDefaultInputs = 60000;
+constexpr uint64_t kDefaultInputs = 40000;
 constexpr auto kStuckAfter = std::chrono::seconds(60);
 
 class Round {

@@ -30,13 +30,13 @@ struct Footprint {
     return count;
   }
 
-  // The kernel may show neighbours as one mapping. The sizes of a runtime are powers of two, which no arena divides.
+  // Each has a guard behind it, so that the kernel never shows two as one.
   static size_t mappedArenaBytes() {
     size_t bytes = 0;
     FILE* maps = fopen("/proc/self/maps", "r");
     for (char line[512]; maps && fgets(line, sizeof line, maps);) {
       unsigned long begin, end;
-      if (sscanf(line, "%lx-%lx rw", &begin, &end) == 2 && (end - begin) % sealdisk::kArenaBytes == 0) bytes += end - begin;
+      if (sscanf(line, "%lx-%lx rw", &begin, &end) == 2 && end - begin == sealdisk::kArenaBytes) bytes += end - begin;
     }
     if (maps) fclose(maps);
     return bytes;

@@ -5,7 +5,7 @@
  * In the first half of the kills everybody syncs. In the second nobody does, so that what is lost is not hidden by a FLUSH:
  * a write that was acknowledged must outlive the server without one.
  *
- * SEALDISK_KILLS is how often (4); SEED=n replays the moments: after how many sectors of writing each kill comes.
+ * SEALDISK_KILLS is how often (2); SEED=n replays the moments: after how many sectors of writing each kill comes.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -34,12 +34,12 @@ import {
   watchKernel,
 } from './rig.js';
 
-const KILLS = Number(process.env.SEALDISK_KILLS ?? 4);
+const KILLS = Number(process.env.SEALDISK_KILLS ?? 2);
 const SEED = Number(process.env.SEED ?? randomInt(2 ** 31));
 const PATIENCE_MS = DEADLINE_MS * (1 + KILLS);
-const SECTORS_MAX = 4096;
+const SECTORS_MAX = 2048;
 const FIO = [
-  ...['--name=kill', '--size=6M', '--rw=randwrite', '--bsrange=4k-32k', '--ioengine=psync', '--direct=1'],
+  ...['--name=kill', '--size=4M', '--rw=randwrite', '--bsrange=4k-32k', '--ioengine=psync', '--direct=1'],
   ...[
     '--verify=crc32c',
     '--verify_fatal=1',

@@ -2,9 +2,22 @@
 
 import { closeSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { attach, detach } from '#sealdisk/attach/attachments.js';
+import { resize } from '#sealdisk/attach/resize.js';
 import type { CreatedDisk } from '#sealdisk/disk/create.js';
 import { readDisk } from '#sealdisk/disk/read.js';
-import { attached, listed, mount, mountNew, newDisk, run, sealdisk, sha256, umount } from './rig.js';
+import {
+  attached,
+  listed,
+  mount,
+  mountNew,
+  newDisk,
+  requestFor,
+  run,
+  sealdisk,
+  sha256,
+  umount,
+} from './rig.js';
 
 /** Everything that a write to the file would change; reading may move the time of access. */
 function stateOf(path: string): string {
@@ -31,8 +44,8 @@ async function readsOnly(t: Test, target: CreatedDisk): Promise<void> {
   umount(dir);
   t.throws(() => run('blkdiscard', '-f', device), 'no discard');
   t.throws(() => run('dd', 'if=/dev/zero', `of=${device}`, 'bs=4096', 'count=1', 'oflag=direct'), 'no write');
-  t.match(sealdisk('resize', target.path, '--size', '+1M'), { code: 4, err: /read-only/ });
-  t.equal(sealdisk('detach', device).code, 0);
+  await t.rejects(resize(target.path, { kind: 'by', bytes: '1048576' }, false), { message: /read-only/ });
+  await detach(device, false);
   t.equal(stateOf(disk.path), before);
 }
 
@@ -41,7 +54,7 @@ await t.test('where it could write', (t) => readsOnly(t, disk));
 await t.test('a file that nobody may change', async (t) => {
   run('chattr', '+i', disk.path);
   t.teardown(() => run('chattr', '-i', disk.path));
-  t.match(sealdisk('attach', disk.path), { code: 9, err: /EPERM/ }, 'read-write it cannot be attached');
+  await t.rejects(attach(requestFor(disk)), { message: /EPERM/ }, 'read-write it cannot be attached');
   await readsOnly(t, disk);
 });
 
@@ -51,9 +64,9 @@ await t.test('a mount that is read-only', async (t) => {
   run('mount', '--bind', disk.path.replace(/\/[^/]*$/, ''), dir);
   t.teardown(() => run('umount', '-l', dir));
   run('mount', '-o', 'remount,bind,ro', dir);
-  const path = disk.path.replace(/^.*\//, `${dir}/`);
-  t.match(sealdisk('attach', path), { code: 9, err: /EROFS/ }, 'read-write it cannot be attached');
-  await readsOnly(t, { ...disk, path });
+  const target = { ...disk, path: disk.path.replace(/^.*\//, `${dir}/`) };
+  await t.rejects(attach(requestFor(target)), { message: /EROFS/ }, 'read-write it cannot be attached');
+  await readsOnly(t, target);
 });
 
 await t.test('a header copy that is bad stays bad, also where a discard was asked for', async (t) => {

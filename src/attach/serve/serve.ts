@@ -7,9 +7,15 @@
  */
 
 import { engine } from '../../engine/engine.js';
-import { fail } from '../../errors.js';
+import { fail, isFailure } from '../../errors.js';
 import type { Log } from '../../log.js';
-import { type Limits, type ListenAddress, type NbdServer, startServer } from '../../nbd/server.js';
+import {
+  type Limits,
+  type ListenAddress,
+  type NbdServer,
+  type ServerEvent,
+  startServer,
+} from '../../nbd/server.js';
 import { clientNamesOf } from './access.js';
 import { findDisks } from './disks.js';
 import { type End, endAll } from './ends.js';
@@ -115,8 +121,15 @@ function listen(
       const one = byName.get(args.negotiated.exportName);
       return one?.transmit(args) ?? fail('INTERNAL', { what: 'a client of an export that nobody has' });
     },
-    onEvent: (event) => log.debug(event, 'nbd'),
+    onEvent: (event) => log[levelOf(event)](event, 'nbd'),
   });
+}
+
+/** What a client did wrong is its own business, and anybody may do it a thousand times; what we failed at is the operator's. */
+function levelOf(event: ServerEvent): 'debug' | 'warn' {
+  if (event.kind === 'acceptFailed') return 'warn';
+  if (!('error' in event) || event.error === undefined) return 'debug';
+  return isFailure(event.error, 'NBD_PROTOCOL', 'NBD_HANDSHAKE_TIMEOUT', 'TLS_PEER') ? 'debug' : 'warn';
 }
 
 const summaryOf = (
