@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
 import { rig as openRig, type Rig, run, until } from '../cli/rig.js';
+import { pskFile } from '../interop/tls-rig.js';
 
 t.setTimeout(170_000);
 
@@ -15,6 +16,7 @@ const MIB = 1 << 20;
  */
 const WRITER = (uri: string, first: number) => `
 BLOCK, MANY, FIRST = 65536, 128, ${first}
+h.set_uri_allow_local_file(True)
 h.connect_uri("${uri}")
 acknowledged, turn, flying = {}, 0, 0
 def done(block, mine):
@@ -54,13 +56,17 @@ function lost(said: string, content: Buffer): string[] {
     });
 }
 
-t.test('every write that was acknowledged before SIGTERM is there after it', async (t) => {
+t.test('every write that was acknowledged before SIGTERM is there after it, over TLS too', async (t) => {
   const r = openRig(t);
   const disk = await r.disk('data');
-  const server = await r.serve(disk, '--socket', r.at('s'), '--listen', '127.0.0.1:0');
+  const psk = ['--tls', 'on', '--tls-psk', pskFile(r.at('keys.psk'), 'carol')];
+  const server = await r.serve(disk, '--socket', r.at('s'), '--listen', '127.0.0.1:0', ...psk);
   const { exports } = await server.event('serving');
-  const [unix, tcp] = (exports as { uris: string[] }[])[0]?.uris ?? [];
-  const writers = [unix, tcp].map((uri, i) => run('nbdsh', ['-c', WRITER(uri ?? '', 128 * i)]));
+  const tcp = (exports as { uris: string[] }[])[0]?.uris[1] ?? '';
+  const inTls = `nbds+unix://carol@/?socket=${r.at('s')}&tls-psk-file=${r.at('keys.psk')}`;
+  const writers = [inTls, tcp.replace('nbds:', 'nbd:')].map((uri, i) =>
+    run('nbdsh', ['-c', WRITER(uri, 128 * i)]),
+  );
   await until('they write', async () => Number((await r.status()).writes) > 300);
   const { code, log } = await server.stop();
   t.equal(code, 0, log);
