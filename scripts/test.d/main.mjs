@@ -1,4 +1,4 @@
-// The order of a test run: what runs in guests beside what runs here, in each the suites one after the other, a line for
+// The order of a test run: what shares one guest beside what runs here, in each the suites one after the other, a line for
 // each program, the sum at the end. See scripts/test.
 
 import { spawnSync } from 'node:child_process';
@@ -49,7 +49,7 @@ async function runLane(lane) {
 
 mkdirSync('build', { recursive: true });
 const chosen = select(suites(), wanted).map((suite) => ({ ...suite, programs: ready(suite.programs) }));
-const [guests, here] = [true, false].map((vm) => chosen.filter((suite) => (suite.name === 'vm') === vm));
+const [guests, here] = ['guest', 'here'].map((where) => chosen.filter((suite) => suite.where === where));
 await Promise.all([runLane(here), runLane(guests)]);
 
 if (total.skipped > 0) say(`${total.skipped} skipped\n`);

@@ -100,7 +100,7 @@ export function suites() {
     {
       name: 'vm',
       where: 'here',
-      jobs: 2,
+      jobs: 1,
       programs: vm.filter((file) => file.endsWith('.host.test.js')).map((f) => nodeProgram('vm', f)),
     },
   ];

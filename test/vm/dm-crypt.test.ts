@@ -55,7 +55,9 @@ for (const sectorSize of [512, 4096] as const) {
       umount(dir);
     });
 
-    await t.test('a recovery passphrase that luksAddKey adds opens it', async (t) => {
+    // The keyslot knows nothing of sectors: once is enough.
+    const once = { skip: sectorSize === 512 && 'with the other sector size' };
+    await t.test('a recovery passphrase that luksAddKey adds opens it', once, async (t) => {
       const passphrase = join(poolDir, 'passphrase');
       writeFileSync(passphrase, 'correct horse battery staple');
       const volumeKey = ['--key-size', '512', '--volume-key-file', keyFile];

@@ -26,7 +26,7 @@ import {
   watchKernel,
 } from './rig.js';
 
-const HANG_MS = Number(process.env.SEALDISK_HANG_S ?? 8) * 1000;
+const HANG_MS = Number(process.env.SEALDISK_HANG_S ?? 5) * 1000;
 
 t.test('hang: the writer waits as long as the key is away, nothing fails, and nothing is lost', async (t) => {
   const disk = await newDisk();

@@ -71,16 +71,14 @@ t.test('the command, when its device is configured: the attachment comes to be w
   await nothingRemains(t);
 });
 
-for (const point of ['its folder is made', 'its device is configured'] as const) {
-  t.test(`the supervisor, when ${point}`, async (t) => {
-    const ended = outcome();
-    await reached(point);
-    await kill(await until('the supervisor', supervisor));
-    t.match(await ended, OUTCOMES);
-    await cleansUp();
-    await nothingRemains(t);
-  });
-}
+t.test('the supervisor, when its folder is made', async (t) => {
+  const ended = outcome();
+  await reached('its folder is made');
+  await kill(await until('the supervisor', supervisor));
+  t.match(await ended, OUTCOMES);
+  await cleansUp();
+  await nothingRemains(t);
+});
 
 for (const point of ['its server is started', 'its control socket is there'] as const) {
   t.test(`the server, when ${point}`, async (t) => {

@@ -9,6 +9,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statfsSync } from 'node:fs';
 import t from 'tap';
+import { detach } from '#sealdisk/attach/attachments.js';
 import {
   connect,
   disconnect,
@@ -107,13 +108,13 @@ t.test(
     t.ok(existsSync(`${device}p1`));
     const dir = mountNew(`${device}p1`);
     const sum = writeNoise(`${dir}/file`);
-    t.match(sealdisk('detach', device), { code: 8 }, 'a mounted partition keeps its device');
+    await t.rejects(detach(device, false), { code: 'ATTACH_BUSY' }, 'a mounted partition keeps its device');
     umount(dir);
     fsck(`${device}p1`);
     mount(`${device}p1`);
     t.equal(sha256(`${dir}/file`), sum);
     umount(dir);
-    t.equal(sealdisk('detach', device).code, 0);
+    await detach(device, false);
     t.same(partitions(name), []);
   },
 );

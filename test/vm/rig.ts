@@ -20,7 +20,8 @@ import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
 import { openProvider } from '#sealdisk/kms/registry.js';
 
 export const DEADLINE_MS = 90_000;
-const POLL_MS = 20;
+/** Each look costs system calls, which are dear in a guest with one processor: who waits must not keep busy what is awaited. */
+const POLL_MS = 50;
 /** What a guest needs to start Node on a machine that does nothing else. */
 const QUIET_START_MS = 500;
 const SIZE_BYTES = 48n * 1024n * 1024n;
@@ -169,17 +170,27 @@ export interface Process {
   readonly command: string;
 }
 
+/** Of threads of the kernel, which have no command line and are most of what there is: looked at once. */
+const kernelThreads = new Set<string>();
+const KTHREADD = 2;
+
+function statOf(pid: string): { state: string; parent: number } {
+  const [state = '', parent] = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return { state, parent: Number(parent) };
+}
+
 /** Processes whose command line matches; the dead that nobody has awaited do not count. */
 export function processes(pattern: RegExp): Process[] {
   const found: Process[] = [];
-  for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && !kernelThreads.has(name))) {
     try {
-      const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ');
-      if (!pattern.test(command)) continue;
-      const [state, parent] = readFileSync(`/proc/${entry}/stat`, 'utf8')
-        .replace(/^.*\) /s, '')
-        .split(' ');
-      if (state !== 'Z') found.push({ pid: Number(entry), parent: Number(parent), command });
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      if (command !== '' && !pattern.test(command)) continue;
+      const { state, parent } = statOf(pid);
+      if (parent === KTHREADD) kernelThreads.add(pid);
+      else if (state !== 'Z' && pattern.test(command)) found.push({ pid: Number(pid), parent, command });
     } catch {
       // It ended while it was looked at.
     }

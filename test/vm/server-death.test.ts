@@ -47,18 +47,16 @@ await t.test('under a mounted ext4 with two writers', async (t) => {
   const advance = () => Promise.all(writers.map((one) => one.advance(5)));
   await advance();
 
-  await t.test('the server, three times in a row: writes go on within ten seconds each time', async (t) => {
+  await t.test('the server: writes go on within ten seconds', async (t) => {
     const slow = slowness();
-    for (let round = 1; round <= 3; round++) {
-      const pid = await serverPid();
-      await standby();
-      const startedMs = performance.now();
-      await kill(pid);
-      await another(pid);
-      await advance();
-      const returnMs = Math.round(performance.now() - startedMs);
-      t.ok(returnMs < RETURN_MS * slow, `5 records more after ${returnMs} ms`);
-    }
+    const pid = await serverPid();
+    await standby();
+    const startedMs = performance.now();
+    await kill(pid);
+    await another(pid);
+    await advance();
+    const returnMs = Math.round(performance.now() - startedMs);
+    t.ok(returnMs < RETURN_MS * slow, `5 records more after ${returnMs} ms`);
   });
 
   await t.test('the server that stands by, and then the one that serves', async () => {
