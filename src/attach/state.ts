@@ -44,6 +44,8 @@ export interface AttachRequest {
   /** null: for ever. */
   readonly graceMs: number | null;
   readonly kmsWaitMs: number;
+  /** A second server waits for the first to die. */
+  readonly standby: boolean;
   readonly logLevel: string;
 }
 

@@ -7,7 +7,8 @@
  * final and is reported; after it, the server is replaced, with growing pauses while it keeps failing.
  *
  * While a server serves, a second process stands by: started, loaded, without a key. So a takeover costs no start of a
- * process, which takes longest just when the machine is short of memory and its disk does not answer.
+ * process, which takes longest just when the machine is short of memory and its disk does not answer. Who would rather
+ * have its memory attaches without.
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
@@ -44,8 +45,9 @@ export async function supervise(
   engine().setIoFlusher();
   const left = findDevice(request.uuid) !== undefined;
   const newServer = () => new ServerProcess(request, lock);
-  const first = await newServer().run(left ? 'takeover' : 'first', report, newServer);
-  if (first.ready && !first.detached) await replace(request, log, first, newServer);
+  const newStandby = () => (request.standby ? newServer() : undefined);
+  const first = await newServer().run(left ? 'takeover' : 'first', report, newStandby);
+  if (first.ready && !first.detached) await replace(request, log, first, { newServer, newStandby });
   if (!first.ready && !left) removeRemains(request.uuid);
   lock.release();
 }
@@ -61,12 +63,12 @@ async function replace(
   request: AttachRequest,
   log: Log,
   first: Run,
-  newServer: () => ServerProcess,
+  { newServer, newStandby }: { newServer: () => ServerProcess; newStandby: () => ServerProcess | undefined },
 ): Promise<void> {
   let last = first;
   for (let pauseMs = FIRST_PAUSE_MS; !last.detached; ) {
     log.error({ event: 'server_died', how: last.how, uuid: request.uuid }, `the server ended (${last.how})`);
-    last = await (last.standby ?? newServer()).run('takeover', () => {}, newServer);
+    last = await (last.standby ?? newServer()).run('takeover', () => {}, newStandby);
     pauseMs = last.ready ? FIRST_PAUSE_MS : Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
     if (!last.ready) await delay(pauseMs);
   }
@@ -101,17 +103,17 @@ class ServerProcess {
     this.#child.kill('SIGKILL');
   }
 
-  /** Serves until the process ends; `report` hears once whether it came to serve, and then `newServer` stands by. */
+  /** Serves until the process ends; `report` hears once whether it came to serve, and then `newStandby` is called. */
   async run(
     start: ServerStart,
     report: (outcome: ServerReport) => void,
-    newServer: () => ServerProcess,
+    newStandby: () => ServerProcess | undefined,
   ): Promise<Run> {
     let outcome: ServerReport | undefined;
     let standby: ServerProcess | undefined;
     this.#child.once('message', (message: ServerReport) => {
       outcome = message;
-      if (outcome.kind === 'ready') standby = newServer();
+      if (outcome.kind === 'ready') standby = newStandby();
       report(outcome);
     });
     if (this.#child.connected) this.#child.send(start);

@@ -150,7 +150,7 @@ const summary = ({ resumedMs, rounds }: Kills): string => {
 };
 
 await t.test(`${KILLS} kills of the server under verified fio`, async (t) => {
-  const { device, index } = await attached(t, disk);
+  const { device, index } = await attached(t, disk, { standby: true });
   const dir = mountNew(device);
   const complaints = watchKernel();
   const file = `--directory=${dir}`;

@@ -95,6 +95,7 @@ export const requestFor = (
   checkIntervalMs: 500,
   graceMs: null,
   kmsWaitMs: 1_000,
+  standby: false, // for tests of takeovers
   logLevel: 'info',
   ...options,
 });

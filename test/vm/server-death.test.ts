@@ -40,7 +40,7 @@ const standby = async () => {
 };
 
 await t.test('under a mounted ext4 with two writers', async (t) => {
-  const { device } = await attached(t, disk);
+  const { device } = await attached(t, disk, { standby: true });
   const dir = mountNew(device);
   const complaints = watchKernel();
   const writers = [new Writer(t, `${dir}/a`), new Writer(t, `${dir}/b`)];
@@ -95,7 +95,7 @@ await t.test('under a mounted ext4 with two writers', async (t) => {
 
       await kill(pid);
       t.match(await listed(disk), { serverPid: null, device });
-      const again = await attach(requestFor(disk));
+      const again = await attach(requestFor(disk, { standby: true }));
       t.equal(again.device, device);
       await advance();
     },

@@ -208,6 +208,7 @@ export class ServedExport {
       checkIntervalMs,
       graceMs: Number.isFinite(graceMs) ? graceMs : null,
       kmsWaitMs: options.kmsWaitMs,
+      standby: false,
       logLevel: options.logLevel,
     };
   }
