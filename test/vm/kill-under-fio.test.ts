@@ -135,8 +135,12 @@ async function halfOfTheKills(
   const fio = new Verified(t, ...options);
   const resumedMs: number[] = [];
   for (let n = 0; n < KILLS / 2; n++) {
+    // The kernel's log is too short for all of it.
+    const complaints = watchKernel();
     resumedMs.push(await killOnce(index));
     await afterEach();
+    const errors = complaints();
+    if (errors.length > 0) throw new Error(`kill ${n + 1}: ${errors.join('\n')}`);
   }
   await fio.stop();
   t.ok(fio.rounds > 0, 'fio read back what it wrote');
@@ -152,7 +156,6 @@ const summary = ({ resumedMs, rounds }: Kills): string => {
 await t.test(`${KILLS} kills of the server under verified fio`, async (t) => {
   const { device, index } = await attached(t, disk, { standby: true });
   const dir = mountNew(device);
-  const complaints = watchKernel();
   const file = `--directory=${dir}`;
 
   const writer = new Writer(t, `${dir}/records`);
@@ -161,6 +164,7 @@ await t.test(`${KILLS} kills of the server under verified fio`, async (t) => {
   t.comment(`all sync: ${summary(synced)}; ${writer.acknowledged} records`);
   t.comment(`nobody syncs: ${summary(await halfOfTheKills(t, index, [file]))}`);
 
+  const complaints = watchKernel();
   umount(dir);
   fsck(device);
   mount(device);
