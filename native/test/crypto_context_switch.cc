@@ -28,7 +28,7 @@ constexpr suseconds_t kInterruptUs = 1000;
 
 int rounds() {
   const char* const given = getenv("ROUNDS");
-  return given != nullptr ? atoi(given) : 400;
+  return given != nullptr ? atoi(given) : 150;
 }
 
 volatile sig_atomic_t interrupts = 0;

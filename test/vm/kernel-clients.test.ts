@@ -9,7 +9,7 @@ import { connect, disconnect, isConnected, serve, sizeBytes, sockets } from './n
 import { fsck, mount, mountNew, newDisk, nothingRemains, run, umount, until, watchKernel } from './rig.js';
 
 const FILES = 'build/native-test/fast/files_vm';
-const OPERATIONS = '200';
+const OPERATIONS = '100';
 const SEED = process.env.SEED ?? `${Math.floor(Math.random() * 2 ** 32)}`;
 const DEVICE = '/dev/nbd7';
 

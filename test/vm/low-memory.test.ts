@@ -13,8 +13,8 @@ import { attached, gateIs, newDisk, nothingRemains, processesOf, run, watchKerne
 
 const MIB = 1 << 20;
 const MEMORY_BYTES = 64 * MIB;
-/** Twice the memory: half of it at least is written while the rest is being made. */
-const DATA_MIB = 128;
+/** Half as much again as the memory: a third of it at least is written while the rest is being made. */
+const DATA_MIB = 96;
 const DEADLINE_MS = 90_000;
 const CGROUPS = '/run/memory-cgroups';
 const SMALL = `${CGROUPS}/small`;
