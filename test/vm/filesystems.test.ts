@@ -12,7 +12,7 @@ import { detach } from '#sealdisk/attach/attachments.js';
 import { ends, FILE_SYSTEMS, MIB } from './file-systems.js';
 import { attached, mount, newDisk, nothingRemains, sha256, umount, until, watchKernel } from './rig.js';
 
-const OPERATIONS = process.env.SEALDISK_FS_OPERATIONS ?? '300';
+const OPERATIONS = process.env.SEALDISK_FS_OPERATIONS ?? '200';
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
 const FILES = 'build/native-test/fast/files_vm';
 

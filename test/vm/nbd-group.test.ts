@@ -108,7 +108,11 @@ t.test(
     t.ok(existsSync(`${device}p1`));
     const dir = mountNew(`${device}p1`);
     const sum = writeNoise(`${dir}/file`);
-    await t.rejects(detach(device, false), { code: 'ATTACH_DEVICE_BUSY' }, 'a mounted partition keeps its device');
+    await t.rejects(
+      detach(device, false),
+      { code: 'ATTACH_DEVICE_BUSY' },
+      'a mounted partition keeps its device',
+    );
     umount(dir);
     fsck(`${device}p1`);
     mount(`${device}p1`);
