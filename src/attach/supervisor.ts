@@ -28,6 +28,8 @@ export type ServerReport =
 export type ServerStart = 'first' | 'takeover';
 
 const SERVER = fileURLToPath(new URL('./server-main.js', import.meta.url));
+/** The OOM killer takes nearly anything else first; servers begin with it, and go further when they are loaded. */
+const OOM_SCORE_ADJ = -999;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
 
@@ -43,6 +45,7 @@ export async function supervise(
     return report({ kind: 'failed', error: error.toJSON() as never });
   }
   engine().setIoFlusher();
+  engine().protectProcess({ lockMemory: false, oomScoreAdj: OOM_SCORE_ADJ });
   const left = findDevice(request.uuid) !== undefined;
   const newServer = () => new ServerProcess(request, lock);
   const newStandby = () => (request.standby ? newServer() : undefined);

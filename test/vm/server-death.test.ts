@@ -1,5 +1,6 @@
 /** Processes of an attachment are killed under a mounted, busy ext4: no error, nothing acknowledged lost. */
 
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { attach } from '#sealdisk/attach/attachments.js';
 import { firstWrong, Writer } from './records.js';
@@ -87,6 +88,8 @@ await t.test('under a mounted ext4 with two writers', async (t) => {
     'the supervisor: the server lives on, and after its death attach takes the device over',
     async (t) => {
       const { supervisor } = processesOf(disk);
+      const score = readFileSync(`/proc/${supervisor?.pid}/oom_score_adj`, 'utf8');
+      t.equal(score, '-999\n', 'it is not what the OOM killer takes');
       const pid = await serverPid();
       await kill(supervisor?.pid ?? 0);
       await until('the standby to leave', () => processesOf(disk).all.length === 1);
