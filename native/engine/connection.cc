@@ -137,9 +137,10 @@ void Connection::endWhenDrained() noexcept {
 void Connection::takeInput(short events) noexcept {
   if (ending_) return;
   if (!stalled_ && (events & (POLLIN | POLLHUP | POLLERR) || inputWaits_)) return judge(receiver_->receive());
-  // Nothing is read while requests are parked to the brim, so the end of file is not seen, but its shadow is.
+  // Nothing is read while requests are parked to the brim, so the end of file is not seen, but its shadow is. The peer may
+  // still read: what is answered already is sent, whole.
   if (stalled_ && executor_->parked() && events & (POLLRDHUP | POLLHUP | POLLERR))
-    end(ConnectionEnd::Reason::eof, "the peer went away while requests were parked", false);
+    end(ConnectionEnd::Reason::eof, "the peer went away while requests were parked", true);
 }
 
 void Connection::judge(Receiver::Verdict verdict) noexcept {

@@ -30,13 +30,17 @@ struct Footprint {
     return count;
   }
 
-  // Each has a guard behind it, so that the kernel never shows two as one.
+  // Known by its length and by the guard right behind it: a sanitizer's shadow may be as long.
   static size_t mappedArenaBytes() {
     size_t bytes = 0;
+    unsigned long arenaEnd = 0;  // of the line before, where it may be an arena
     FILE* maps = fopen("/proc/self/maps", "r");
     for (char line[512]; maps && fgets(line, sizeof line, maps);) {
       unsigned long begin, end;
-      if (sscanf(line, "%lx-%lx rw", &begin, &end) == 2 && end - begin == sealdisk::kArenaBytes) bytes += end - begin;
+      char mode[8];
+      if (sscanf(line, "%lx-%lx %7s", &begin, &end, mode) != 3) continue;
+      if (begin == arenaEnd && mode[0] == '-') bytes += sealdisk::kArenaBytes;
+      arenaEnd = mode[1] == 'w' && end - begin == sealdisk::kArenaBytes ? end : 0;
     }
     if (maps) fclose(maps);
     return bytes;
