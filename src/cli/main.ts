@@ -2,8 +2,8 @@
 /** The command line: wires the commands, each in a file of its own. Only the command that is asked for is loaded. */
 
 import { readFileSync } from 'node:fs';
-import { Command } from 'commander';
 import { EXIT_CODES } from '../errors.js';
+import { Command } from './commander.js';
 import { watchOutput } from './output.js';
 
 interface CommandFile {
