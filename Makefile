@@ -1,6 +1,6 @@
-# setup installs, build compiles, demo shows, test proves, bench measures, compare measures other NBD servers, lint checks style, clean removes what was built.
+# setup installs, build compiles, demo shows, test proves, bench measures, bench-compare measures against an earlier commit, compare measures other NBD servers, lint checks style, clean removes what was built.
 
-.PHONY: setup build build-tests demo test bench compare lint clean
+.PHONY: setup build build-tests demo test bench bench-compare compare lint clean
 
 BIN := node_modules/.bin
 SRC := $(shell find src -name '*.ts' 2>/dev/null) tsconfig.json package.json
@@ -41,8 +41,21 @@ test: setup
 	@scripts/test
 
 bench: setup
-	@$(MAKE) -s build
+	@$(MAKE) -s build build/null/build/Release/sealdisk.node
+	@$(MAKE) -s -f native/test/Makefile bench
 	@scripts/bench
+
+bench-compare: setup
+	@$(MAKE) -s build
+	@$(MAKE) -s -f native/test/Makefile bench
+	@scripts/bench-compare $(BASE)
+
+# sealdisk as it is, but for a cipher that does nothing.
+build/null/build/Release/sealdisk.node: dist/.built $(NATIVE) native/bench/xts_null.cc
+	@rm -rf build/null && mkdir -p build/null
+	@cp -r dist native binding.gyp package.json Makefile scripts build/null && ln -s ../../node_modules build/null/
+	@cd build/null/native && rm crypto/xts_self_test.cc && mv bench/xts_null.cc crypto/xts.cc
+	@touch build/null/dist/.built && $(MAKE) -s -C build/null -o dist/.built build/Release/sealdisk.node
 
 compare: setup
 	@$(MAKE) -s build-tests

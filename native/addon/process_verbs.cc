@@ -3,13 +3,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "addon/glue.h"
 #include "crypto/xts.h"
-#include "engine/limits.h"
 #include "engine/process.h"
+#include "engine/socket_buffer.h"
 
 namespace sealdisk {
 
@@ -27,16 +26,7 @@ Napi::Value socketPair(const CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) failWith(errno, "socketpair");
-    const int bytes = static_cast<int>(std::clamp(emergencyReserveBytes() / kSocketPairShareOfReserve,
-                                                  kSocketPairMinBytes, kSocketPairMaxBytes));
-    for (const int fd : fds) {
-      for (const int buffer : {SO_SNDBUF, SO_RCVBUF}) {
-        // Beyond the system's maximum for those who may, up to it for the rest.
-        const int forced = buffer == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE;
-        if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof bytes) != 0)
-          setsockopt(fd, SOL_SOCKET, buffer, &bytes, sizeof bytes);
-      }
-    }
+    sizeSocketPair(fds);
     Napi::Array pair = Napi::Array::New(info.Env(), 2);
     pair.Set(0u, fds[0]);
     pair.Set(1u, fds[1]);

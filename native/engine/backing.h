@@ -55,13 +55,16 @@ class Backing {
  public:
   virtual ~Backing() = default;
 
-  // May be put off until wait(), and may have ended at once.
+  // May be put off until flush() or wait(), and may have ended at once.
   virtual void submit(IoOp* op) noexcept = 0;
 
   // The next ended operation, or null. Never blocks.
   virtual IoOp* ended() noexcept = 0;
 
-  // Issues what was submitted; when `block`, waits until an operation has ended, the wake was signalled, or the socket
+  // Issues what was submitted.
+  virtual void flush() noexcept = 0;
+
+  // As flush(); when `block`, waits until an operation has ended, the wake was signalled, or the socket
   // has one of `socketEvents` (0: it is not looked at). It may return early with nothing.
   virtual Ready wait(short socketEvents, bool block) noexcept = 0;
 };

@@ -13,6 +13,7 @@
 
 #include "engine/pool.h"
 #include "engine/process.h"
+#include "engine/socket_buffer.h"
 
 namespace sealdisk {
 
@@ -23,6 +24,7 @@ int duplicate(int fd) {
   if (copy < 0) throw std::system_error(errno, std::generic_category(), "dup of the socket");
   const int on = 1;
   setsockopt(copy, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // no matter for AF_UNIX
+  widenLocalSocket(copy);
   return copy;
 }
 
@@ -73,6 +75,7 @@ void Connection::run() noexcept {
   try {
     backing_ = makeBacking();
     if (!backing_) throw std::runtime_error("the kernel refuses another io_uring");
+    spin_.emplace();
     store_.emplace(mailbox_);
     executor_.emplace(disk_, negotiated_, *backing_, replies_);
     channel_ = std::exchange(makeChannel_, nullptr)(socket_.get());
@@ -95,6 +98,7 @@ void Connection::release() noexcept {
   executor_.reset();
   store_.reset();
   channel_.reset();
+  spin_.reset();
   if (draining_) leaveInOrder(socket_.get());
   socket_.close();
   mailbox_.shut();
@@ -103,17 +107,54 @@ void Connection::release() noexcept {
 void Connection::loop() noexcept {
   judge(receiver_->parse());
   for (;;) {
-    while (IoOp* op = backing_->ended()) executor_->ioEnded(static_cast<Job*>(op->owner));
+    work();
     sendReplies();
     if (over()) return;
-    waiting_.store(executor_->inFlight() + executor_->parked(), std::memory_order_relaxed);
-    const Ready ready = backing_->wait(wantedEvents(), !inputWaits_);
-    if (ready.socketEvents) events_.store(events_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    executor_->beginBatch();
-    if (ready.woken) takeMail();
-    takeInput(ready.socketEvents);
+    if (share_) {
+      judge(receiver_->parse());
+    } else if (!lookForInput()) {
+      sleep();
+    }
   }
 }
+
+// What has begun, as far as it goes without waiting.
+void Connection::work() noexcept {
+  executor_->beginShare();
+  for (;;) {
+    backing_->flush();
+    IoOp* op = backing_->ended();
+    if (!op) return;
+    for (; op; op = backing_->ended()) executor_->ioEnded(static_cast<Job*>(op->owner));
+  }
+}
+
+// While nothing but input can come.
+bool Connection::lookForInput() noexcept {
+  if (wantedEvents() != POLLIN || executor_->inFlight() || executor_->parked() || !spin_->begin()) return false;
+  Receiver::Verdict verdict = Receiver::Verdict::nothing;
+  executor_->beginBatch();
+  while (verdict == Receiver::Verdict::nothing && !mailbox_.wake().pending() && spin_->lasts()) verdict = receiver_->receive();
+  const bool found = verdict != Receiver::Verdict::nothing;
+  spin_->end(found);
+  if (!found) return false;
+  noteEvent();
+  judge(verdict);
+  return true;
+}
+
+void Connection::sleep() noexcept {
+  waiting_.store(executor_->inFlight() + executor_->parked(), std::memory_order_relaxed);
+  spin_->fallAsleep();
+  const Ready ready = backing_->wait(wantedEvents(), !inputWaits_);
+  spin_->wakeUp(ready.socketEvents & POLLIN);
+  if (ready.socketEvents) noteEvent();
+  executor_->beginBatch();
+  if (ready.woken) takeMail();
+  takeInput(ready.socketEvents);
+}
+
+void Connection::noteEvent() noexcept { events_.store(events_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
 void Connection::takeMail() noexcept {
   if (mailbox_.takeGateChanged()) executor_->gateChanged();
@@ -147,11 +188,14 @@ void Connection::judge(Receiver::Verdict verdict) noexcept {
   using Verdict = Receiver::Verdict;
   using Reason = ConnectionEnd::Reason;
   stalled_ = verdict == Verdict::stalled;
+  share_ = verdict == Verdict::share;
   inputWaits_ = verdict == Verdict::again || (verdict == Verdict::more && channel_->holdsInput());
   switch (verdict) {
+    case Verdict::nothing:
     case Verdict::more:
     case Verdict::again:
     case Verdict::stalled:
+    case Verdict::share:
       return endWhenDrained();
     case Verdict::disconnect:
       return end(Reason::disconnect, "", true);
@@ -183,7 +227,7 @@ void Connection::sendReplies() noexcept {
 void Connection::end(ConnectionEnd::Reason reason, std::string detail, bool patient) noexcept {
   if (!ending_) {
     ending_ = true;
-    stalled_ = inputWaits_ = false;
+    stalled_ = share_ = inputWaits_ = false;
     patient_ = patient;
     end_ = {reason, std::move(detail)};
   }

@@ -24,6 +24,7 @@
 #include "engine/mailbox.h"
 #include "engine/receiver.h"
 #include "engine/reply.h"
+#include "engine/spin.h"
 
 namespace sealdisk {
 
@@ -69,6 +70,10 @@ class Connection {
   std::unique_ptr<Backing> makeBacking();
   void loop() noexcept;
   void release() noexcept;
+  void work() noexcept;
+  bool lookForInput() noexcept;
+  void sleep() noexcept;
+  void noteEvent() noexcept;
   void takeMail() noexcept;
   void beginDrain() noexcept;
   void endWhenDrained() noexcept;
@@ -87,6 +92,7 @@ class Connection {
   Mailbox mailbox_;
   std::optional<JobStore> store_;
   ReplyQueue replies_;
+  std::optional<Spin> spin_;
   std::unique_ptr<Backing> backing_;
   std::optional<Executor> executor_;
   std::optional<Receiver> receiver_;
@@ -94,6 +100,7 @@ class Connection {
   std::vector<uint8_t> rest_;
 
   bool stalled_ = false;     // the receiver waits for a job or for memory
+  bool share_ = false;       // the receiver waits until what has begun is answered
   bool inputWaits_ = false;  // the socket had more than one recv took
   bool draining_ = false;    // no more input than the rest of what has begun to arrive
   bool ending_ = false;      // no more input

@@ -65,6 +65,7 @@ void Executor::refuse(Job* job, NbdErrno error, const char* why) noexcept {
 }
 
 void Executor::begin(Job* job) noexcept {
+  begunBytes_ += job->request.length;
   if (job->request.command == Command::blockStatus) {
     if (const auto refusal = prepareStatus(disk_, negotiated_, job)) return refuse(job, refusal->errnoOnWire, refusal->rule);
     return replies_.push(job);

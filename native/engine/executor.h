@@ -13,6 +13,7 @@
 #include "engine/disk.h"
 #include "engine/job.h"
 #include "engine/reply.h"
+#include "engine/spin.h"
 
 namespace sealdisk {
 
@@ -33,6 +34,9 @@ class Executor {
 
   // What begins from now on has come together: the file is looked at once for all of its writes.
   void beginBatch() noexcept { looked_ = false; }
+  // So much has begun since beginShare() that it is better issued and answered before more is.
+  bool shareBegun() const noexcept { return begunBytes_ >= (replies_.full() || Spin::crowded() ? kShareWhileFullBytes : kShareBytes); }
+  void beginShare() noexcept { begunBytes_ = 0; }
   // Takes a checked request that has its buffer and payload.
   void begin(Job* job) noexcept;
   // Answers at once, without touching the disk. `why` lives for ever.
@@ -84,6 +88,7 @@ class Executor {
   ReplyQueue& replies_;
   JobList parked_;
   size_t inFlight_ = 0;
+  uint64_t begunBytes_ = 0;
   bool looked_ = false;  // at the file, in this batch
   bool whole_ = true;
 };

@@ -46,8 +46,18 @@ constexpr size_t kStatusBytes = 16 * KiB;
 // Its payload, where a request has one, without the ids that follow: the length of the range.
 constexpr uint32_t kStatusPayloadBytes = 8;
 
-// A write to the page cache up to here is done where it is submitted, not by io_uring's workers.
+// A copy to or from the page cache up to here is made where it is submitted, not by io_uring's workers.
 constexpr size_t kCopiedMaxBytes = 64 * KiB;
+
+// Of requests that came together so many bytes are carried out and answered before the rest: the peer works on these while we
+// do on those, and what was read is still in the processor's cache when it is deciphered and sent.
+constexpr size_t kShareBytes = 64 * KiB;
+// While the socket takes no more it is not tried as often.
+constexpr size_t kShareWhileFullBytes = 2 * MiB;
+
+// How long a connection looks for its next request before it sleeps: about what falling asleep and waking up cost.
+constexpr uint64_t kSpinMaxNs = 50'000;
+constexpr uint64_t kSpinMinNs = 1'000;
 
 // Threads of the worker pool, where io_uring is not there. A disk's queue is rarely deeper for what they do.
 constexpr size_t kPoolThreads = 8;
@@ -64,6 +74,9 @@ constexpr unsigned kRingEntries = 512;
 constexpr size_t kSocketPairMaxBytes = 4 * MiB;
 constexpr size_t kSocketPairMinBytes = 64 * KiB;
 constexpr size_t kSocketPairShareOfReserve = 16;
+// What a local client's socket takes of replies at least, under the same rule: room for a large one, so that we do not fall asleep
+// several times in each.
+constexpr size_t kLocalSendBytes = 512 * KiB;
 
 static_assert(kAnnouncedMaxBytes <= kServedMaxBytes);
 static_assert(kServedMaxBytes + 3 * kPageBytes <= kArenaBytes, "a request with two cut sectors must fit, and its merge page");

@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include "engine/limits.h"
+#include "engine/page_cache.h"
 #include "engine/process.h"
 #include "engine/wake.h"
 
@@ -14,11 +15,23 @@ namespace {
 class PoolBacking final : public Backing {
  public:
   PoolBacking(Pool& pool, int fileFd, int socketFd, Wake& wake)
-      : pool_(pool), fileFd_(fileFd), socketFd_(socketFd), wake_(wake) {
+      : pool_(pool), fileFd_(fileFd), socketFd_(socketFd), wake_(wake), pageCache_(fileFd) {
     batch_.reserve(kJobsPerConnection);
   }
 
-  void submit(IoOp* op) noexcept override { batch_.push_back({op, fileFd_, &PoolBacking::done, this}); }
+  void submit(IoOp* op) noexcept override {
+    if (endsHere(op)) {
+      op->next = ended_;
+      ended_ = op;
+    } else {
+      batch_.push_back({op, fileFd_, &PoolBacking::done, this});
+    }
+  }
+
+  void flush() noexcept override {
+    if (!batch_.empty()) pool_.push(batch_);
+    batch_.clear();
+  }
 
   IoOp* ended() noexcept override {
     if (!ended_) {
@@ -31,8 +44,8 @@ class PoolBacking final : public Backing {
   }
 
   Ready wait(short socketEvents, bool block) noexcept override {
-    if (!batch_.empty()) pool_.push(batch_);
-    batch_.clear();
+    flush();
+    if (ended_) block = false;
     pollfd fds[] = {{wake_.fd(), POLLIN, 0}, {socketEvents ? socketFd_ : -1, socketEvents, 0}};
     if (poll(fds, 2, block ? -1 : 0) <= 0) return {};
     if (fds[0].revents) wake_.clear();
@@ -40,6 +53,11 @@ class PoolBacking final : public Backing {
   }
 
  private:
+  bool endsHere(IoOp* op) noexcept {
+    if (op->kind == IoOp::Kind::read) return pageCache_.tryRead(op);
+    return op->kind == IoOp::Kind::write && pageCache_.tryWrite(op);
+  }
+
   static void done(void* context, IoOp* op) noexcept {
     auto* self = static_cast<PoolBacking*>(context);
     // Under the lock to the end: the connection may destroy us as soon as it has seen the last operation.
@@ -53,6 +71,7 @@ class PoolBacking final : public Backing {
   const int fileFd_;
   const int socketFd_;
   Wake& wake_;
+  PageCache pageCache_;
   std::vector<Pool::Task> batch_;
   IoOp* ended_ = nullptr;
   std::mutex mutex_;

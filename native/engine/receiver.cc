@@ -71,6 +71,7 @@ Receiver::Verdict Receiver::parse() noexcept {
       if (payloadGot_ < current_->request.payloadBytes) break;
       executor_.begin(std::exchange(current_, nullptr));
     }
+    if (executor_.shareBegun()) return Verdict::share;
     if (available() < negotiated_.requestBytes()) break;
     bool progressed = false;
     const Verdict verdict = takeHeader(progressed);
@@ -105,7 +106,7 @@ Receiver::Verdict Receiver::receive() noexcept {
   const size_t room = this->room();
   vectors[count++] = {buffer_ + end_, room};
   const ssize_t result = channel_.receive(vectors, count);
-  if (result == -EAGAIN) return Verdict::more;
+  if (result == -EAGAIN) return Verdict::nothing;
   if (result < 0) {
     error_ = static_cast<int>(-result);
     return error_ == ECONNRESET ? Verdict::cut : Verdict::error;

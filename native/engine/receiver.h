@@ -19,9 +19,11 @@ namespace sealdisk {
 class Receiver {
  public:
   enum class Verdict {
+    nothing,     // the socket was empty
     more,        // all taken in, the socket is (nearly) empty
     again,       // the socket had more than fitted
     stalled,     // goes on with parse() when a job has been given back
+    share,       // goes on with parse() when what has begun is issued and answered
     disconnect,  // DISC
     eof,         // end of file between two requests
     cut,         // end of file inside a request

@@ -64,14 +64,16 @@ void ReplyQueue::taken(size_t bytes, JobList& sent) noexcept {
 }
 
 int ReplyQueue::send(Channel& channel, JobList& sent) noexcept {
+  full_ = false;
   while (!queue_.empty()) {
     iovec vectors[kReplyVectors];
     size_t total = 0;
     const size_t count = gather(vectors, total);
     const ssize_t result = channel.send(vectors, count);
-    if (result < 0) return result == -EAGAIN ? 0 : static_cast<int>(-result);
-    taken(static_cast<size_t>(result), sent);
-    if (static_cast<size_t>(result) < total) return 0;
+    if (result < 0 && result != -EAGAIN) return static_cast<int>(-result);
+    if (result > 0) taken(static_cast<size_t>(result), sent);
+    full_ = result < static_cast<ssize_t>(total);
+    if (full_) return 0;
   }
   return 0;
 }
@@ -80,6 +82,7 @@ void ReplyQueue::drop(JobList& dropped) noexcept {
   while (Job* job = queue_.pop()) dropped.push(job);
   frontPart_ = 0;
   frontSent_ = 0;
+  full_ = false;
 }
 
 }  // namespace sealdisk

@@ -16,6 +16,8 @@ class ReplyQueue {
   // Writes the reply that the job's verdict asks for, unless its parts are prepared.
   void push(Job* job) noexcept;
   bool empty() const noexcept { return queue_.empty(); }
+  // The channel has taken less than all.
+  bool full() const noexcept { return full_; }
 
   // Sends what the channel takes now; moves what it has wholly taken to `sent`. The errno of one that takes no more for
   // ever, or 0.
@@ -29,6 +31,7 @@ class ReplyQueue {
 
   const Replies replies_;
   JobList queue_;
+  bool full_ = false;
   // How far the front reply is sent.
   uint32_t frontPart_ = 0;
   size_t frontSent_ = 0;  // bytes of that part

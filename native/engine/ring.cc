@@ -2,7 +2,6 @@
 //
 // The poll requests are one-shot and armed again when they are wanted: so one io_uring_enter submits a batch, arms the
 // polls and waits. Operations and features are probed once; whole or none.
-#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 
@@ -12,6 +11,7 @@
 
 #include "engine/backing.h"
 #include "engine/limits.h"
+#include "engine/page_cache.h"
 #include "engine/wake.h"
 
 namespace sealdisk {
@@ -67,7 +67,7 @@ bool probe() noexcept {
 class Ring final : public Backing {
  public:
   Ring(int fileFd, int socketFd, Wake& wake)
-      : fileFd_(fileFd), socketFd_(socketFd), wake_(wake), cached_(!(fcntl(fileFd, F_GETFL) & O_DIRECT)) {
+      : fileFd_(fileFd), socketFd_(socketFd), wake_(wake), pageCache_(fileFd) {
     usable_ = open(ring_);
   }
   ~Ring() override {
@@ -76,12 +76,12 @@ class Ring final : public Backing {
   bool usable() const noexcept { return usable_; }
 
   void submit(IoOp* op) noexcept override;
+  void flush() noexcept override;
   IoOp* ended() noexcept override;
   Ready wait(short socketEvents, bool block) noexcept override;
 
  private:
   io_uring_sqe* entry() noexcept;
-  bool endsAtOnce(const IoOp& op) const noexcept;
   void issue(IoOp* op) noexcept;
   void end(IoOp* op) noexcept;
   void arm(short socketEvents) noexcept;
@@ -91,7 +91,7 @@ class Ring final : public Backing {
   const int fileFd_;
   const int socketFd_;
   Wake& wake_;
-  const bool cached_;  // the file is written through the page cache
+  PageCache pageCache_;
   io_uring ring_{};
   bool usable_ = false;
   bool armed_[kTagHangUp + 1] = {};  // by tag
@@ -109,19 +109,17 @@ io_uring_sqe* Ring::entry() noexcept {
   return sqe;
 }
 
-// Most file systems have no write to the page cache that cannot block, so io_uring hands every such write to a worker
-// thread, which takes longer than to copy a few whole pages here. (It blocks here when the kernel throttles who dirties
-// memory; reads of this connection then wait too.)
-bool Ring::endsAtOnce(const IoOp& op) const noexcept {
-  return op.kind == IoOp::Kind::write && cached_ && op.bytes <= kCopiedMaxBytes && op.bytes % kPageBytes == 0 &&
-         op.offset % kPageBytes == 0;
+// A read from the page cache ends where it is issued, many in one system call. A write does so on few file systems, and a read
+// of a file in memory never does: io_uring hands them to worker threads, which takes longer than to copy a few pages here.
+void Ring::submit(IoOp* op) noexcept {
+  const bool ended = (op->kind == IoOp::Kind::write && pageCache_.tryWrite(op)) ||
+                     (op->kind == IoOp::Kind::read && pageCache_.inMemory() && pageCache_.tryRead(op));
+  ended ? end(op) : issue(op);
 }
 
-void Ring::submit(IoOp* op) noexcept {
-  if (!endsAtOnce(*op)) return issue(op);
-  while (!op->advance(op->call(fileFd_))) {
-  }
-  end(op);
+void Ring::flush() noexcept {
+  if (io_uring_sq_ready(&ring_) > 0) io_uring_submit(&ring_);
+  takeAll();
 }
 
 void Ring::issue(IoOp* op) noexcept {

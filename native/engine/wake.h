@@ -30,6 +30,9 @@ class Wake {
 
   int fd() const noexcept { return fd_; }
 
+  // Signalled and not cleared yet.
+  bool pending() const noexcept { return pending_.load(std::memory_order_relaxed); }
+
   void signal() noexcept {
     if (fd_ < 0 || pending_.exchange(true)) return;
     const uint64_t one = 1;
