@@ -1,0 +1,66 @@
+// One measurement: a load on a server, with what it cost the server.
+
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { fioArguments, loadArguments } from './cases.mjs';
+
+const execute = promisify(execFile);
+const GIB = 1024 ** 3;
+const TICKS_PER_SECOND = 100; // USER_HZ
+const LOAD = 'build/native-test/fast/nbd_load';
+
+/** Processor seconds of a process and all its threads, those that have ended too. */
+function cpuSeconds(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+const bounded = async (file, args, seconds) =>
+  (await execute('timeout', [String(seconds), file, ...args.map(String)])).stdout;
+
+/** Writes the whole export, so that every read finds the bytes that it expects. */
+export const fill = (server) => bounded(LOAD, [...server.reach, '--fill'], 120);
+
+/** With the project's own client: { perSecond, p50Us, p99Us, verified, cpuPerGiB }. */
+export async function load(server, what, seconds) {
+  const before = cpuSeconds(server.pid);
+  const seen = JSON.parse(
+    await bounded(LOAD, [...server.reach, ...loadArguments(what), '--seconds', seconds], 30 + seconds),
+  );
+  const cpu = cpuSeconds(server.pid) - before;
+  const { perSecond, p50Us, p99Us, verified, requestsInAll } = seen;
+  return { perSecond, p50Us, p99Us, verified, cpuPerGiB: cpu / ((requestsInAll * what.blockBytes) / GIB) };
+}
+
+const fioResult = (json) => {
+  const { read, write } = JSON.parse(json).jobs[0];
+  const side = read.iops > write.iops ? read : write;
+  return { perSecond: side.iops, p99Us: (side.clat_ns.percentile?.['99.000000'] ?? 0) / 1e3 };
+};
+
+const fio = async (engine, what, seconds) =>
+  fioResult(
+    await bounded(
+      'fio',
+      [
+        '--name=job',
+        ...engine,
+        ...fioArguments(what),
+        '--time_based',
+        `--runtime=${seconds}`,
+        '--output-format=json',
+      ],
+      30 + seconds,
+    ),
+  );
+
+/** With fio's NBD engine. */
+export const fioOverNbd = (server, what, size, seconds) =>
+  fio(['--ioengine=nbd', `--uri=${server.uri}`, `--size=${size}`], what, seconds);
+
+/** With fio's io_uring engine on a file, past the page cache. */
+export const fioOnFile = (path, size, what, seconds) =>
+  fio(['--ioengine=io_uring', '--direct=1', `--filename=${path}`, `--size=${size}`], what, seconds);
