@@ -103,7 +103,8 @@ Receiver::Verdict Receiver::receive() noexcept {
     direct = current_->request.payloadBytes - payloadGot_;
     vectors[count++] = {current_->payload() + payloadGot_, direct};
   }
-  const size_t room = this->room();
+  // What follows a long payload may be another: only its header is taken with it, for the rest would be copied twice.
+  const size_t room = direct > kCopiedMaxBytes ? std::min(this->room(), kPageBytes) : this->room();
   vectors[count++] = {buffer_ + end_, room};
   const ssize_t result = channel_.receive(vectors, count);
   if (result == -EAGAIN) return Verdict::nothing;

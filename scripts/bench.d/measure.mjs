@@ -1,7 +1,9 @@
 // One measurement: a load on a server, with what it cost the server.
 
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { fioArguments, loadArguments } from './cases.mjs';
 
@@ -35,27 +37,24 @@ export async function load(server, what, seconds) {
   return { perSecond, p50Us, p99Us, verified, cpuPerGiB: cpu / ((requestsInAll * what.blockBytes) / GIB) };
 }
 
-const fioResult = (json) => {
-  const { read, write } = JSON.parse(json).jobs[0];
-  const side = read.iops > write.iops ? read : write;
-  return { perSecond: side.iops, p99Us: (side.clat_ns.percentile?.['99.000000'] ?? 0) / 1e3 };
-};
-
-const fio = async (engine, what, seconds) =>
-  fioResult(
-    await bounded(
-      'fio',
-      [
-        '--name=job',
-        ...engine,
-        ...fioArguments(what),
-        '--time_based',
-        `--runtime=${seconds}`,
-        '--output-format=json',
-      ],
-      30 + seconds,
-    ),
-  );
+async function fio(engine, what, seconds) {
+  const output = join(tmpdir(), `sealdisk-fio-${process.pid}.json`);
+  try {
+    const job = [
+      '--name=job',
+      ...engine,
+      ...fioArguments(what),
+      '--time_based',
+      `--runtime=${Math.round(seconds * 1000)}ms`,
+    ];
+    await bounded('fio', [...job, '--output-format=json', `--output=${output}`], 30 + seconds);
+    const { read, write } = JSON.parse(readFileSync(output, 'utf8')).jobs[0];
+    const side = what.write ? write : read;
+    return { perSecond: side.iops, p99Us: side.clat_ns.percentile['99.000000'] / 1e3 };
+  } finally {
+    rmSync(output, { force: true });
+  }
+}
 
 /** With fio's NBD engine. */
 export const fioOverNbd = (server, what, size, seconds) =>

@@ -91,11 +91,14 @@ export const QEMU = {
   ],
 };
 
+/** A client's flags, and NBD_OPT_ABORT: who only looks says so. */
+const LEAVE = Buffer.from('00000001 49484156454f5054 00000002 00000000'.replaceAll(' ', ''), 'hex');
+
 const reachable = ({ socket, port }) =>
   new Promise((resolve) => {
     if (socket && !existsSync(socket)) return resolve(false);
     const probe = createConnection(socket ? { path: socket } : { port, host: '127.0.0.1' });
-    probe.once('data', () => resolve(probe.destroy() && true));
+    probe.once('data', () => probe.end(LEAVE, () => resolve(true)));
     probe.once('error', () => resolve(false));
   });
 
