@@ -35,7 +35,9 @@ class Executor {
   // What begins from now on has come together: the file is looked at once for all of its writes.
   void beginBatch() noexcept { looked_ = false; }
   // So much has begun since beginShare() that it is better issued and answered before more is.
-  bool shareBegun() const noexcept { return begunBytes_ >= (replies_.full() || Spin::crowded() ? kShareWhileFullBytes : kShareBytes); }
+  bool shareBegun() const noexcept {
+    return begunBytes_ >= (replies_.full() || Spin::crowded() ? kLargeShareBytes : kShareBytes);
+  }
   void beginShare() noexcept { begunBytes_ = 0; }
   // Takes a checked request that has its buffer and payload.
   void begin(Job* job) noexcept;

@@ -52,8 +52,8 @@ constexpr size_t kCopiedMaxBytes = 64 * KiB;
 // Of requests that came together so many bytes are carried out and answered before the rest: the peer works on these while we
 // do on those, and what was read is still in the processor's cache when it is deciphered and sent.
 constexpr size_t kShareBytes = 64 * KiB;
-// While the socket takes no more it is not tried as often.
-constexpr size_t kShareWhileFullBytes = 2 * MiB;
+// While the socket takes no more, or no processor is left for the peer, a share is larger: fewer system calls.
+constexpr size_t kLargeShareBytes = 2 * MiB;
 
 // How long a connection looks for its next request before it sleeps: about what falling asleep and waking up cost.
 constexpr uint64_t kSpinMaxNs = 50'000;

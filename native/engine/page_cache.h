@@ -18,7 +18,6 @@ class PageCache {
   bool inMemory() const noexcept { return inMemory_; }
 
  private:
-
   const int fileFd_;
   const bool cached_;       // the file goes through the page cache
   const bool inMemory_;

@@ -8,9 +8,6 @@ import { createInterface } from 'node:readline';
 import { ProgramReport } from './report.mjs';
 
 const GUEST_BOOT_S = 60;
-// Each system call in a guest wakes two processes of this machine in turn: where they have to queue behind what runs here, a
-// guest takes three times as long. What runs here stands back.
-const BESIDE_A_GUEST = ['nice', '-n', '19'];
 const OOPS = /Kernel panic|BUG:|Oops|WARNING: CPU/;
 
 /** Calls `onLine` for every line of stdout and stderr, resolves with how the process ended. */
@@ -50,7 +47,7 @@ export async function runHere(programs, jobs, done, onLine) {
     for (let program = queue.shift(); program; program = queue.shift()) {
       const report = new ProgramReport(program.name);
       report.end(
-        await run([...BESIDE_A_GUEST, ...program.command], program.timeoutS, (text) => {
+        await run(program.command, program.timeoutS, (text) => {
           report.line(text);
           onLine(text);
         }),

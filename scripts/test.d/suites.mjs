@@ -1,6 +1,8 @@
 // Which programs there are, by suite, and which of them the arguments select.
 
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
+import { basename } from 'node:path';
 
 const ROOM_TIMEOUT_S = { unit: 180, interop: 300, vm: 600 };
 // A test that boots guests itself; it waits for several of them.
@@ -23,10 +25,10 @@ function rooms() {
   return ['', ...dirs.sort()].filter((room) => !OWN_SUITE.includes(room.slice(0, -1)));
 }
 
-const nativeProgram = (path) => ['make', '-s', '-j2', '-f', 'native/test/Makefile', path];
+const nativeMake = (...words) => ['make', '-s', '-j2', '-f', 'native/test/Makefile', ...words];
 
 /** What a program needs to have been made; a guest cannot build as fast as we can. */
-const FILES = nativeProgram('build/native-test/fast/files_vm');
+const FILES = nativeMake('build/native-test/fast/files_vm');
 const NEEDS = {
   'interop/qemu-guest.test.js': ['scripts/qemu-guest'],
   'vm/filesystems.test.js': FILES,
@@ -43,17 +45,17 @@ const nodeProgram = (suite, file) => ({
   timeoutS: file.endsWith('.host.test.js') ? HOST_TIMEOUT_S : ROOM_TIMEOUT_S[suite],
 });
 
-/** Native tests by room: scripts/native-test builds a test's program and runs it. */
+/** Native tests: all programs of a test are built first, with both processors, then scripts/native-test runs them. */
 function nativePrograms() {
-  return readdirSync('native/test')
-    .filter((file) => file.endsWith('.cc') && !file.startsWith('bench_') && !file.endsWith('_vm.cc'))
-    .sort()
-    .map((file) => file.slice(0, -'.cc'.length))
-    .map((test) => ({
-      name: `native/${test}`,
-      command: ['scripts/native-test', test],
-      timeoutS: NATIVE_TIMEOUT_S,
-    }));
+  const [make, ...list] = nativeMake('list');
+  const paths = execFileSync(make, list, { encoding: 'utf8' }).trim().split('\n');
+  const tests = [...new Set(paths.map((path) => basename(path)))].filter((test) => !test.endsWith('_vm'));
+  return tests.sort().map((test) => ({
+    name: `native/${test}`,
+    needs: nativeMake(...paths.filter((path) => basename(path) === test)),
+    command: ['scripts/native-test', test],
+    timeoutS: NATIVE_TIMEOUT_S,
+  }));
 }
 
 /** Native tests that need the kernel's driver. Without sanitizers: the guest has no room for their shadow memory. */
@@ -64,7 +66,7 @@ function nativeGuestPrograms() {
     .map((test) => ({ test, path: `build/native-test/fast/${test}` }))
     .map(({ test, path }) => ({
       name: `vm/${test}`,
-      needs: nativeProgram(path),
+      needs: nativeMake(path),
       command: [path],
       timeoutS: ROOM_TIMEOUT_S.vm,
     }));
@@ -72,12 +74,12 @@ function nativeGuestPrograms() {
 
 const STYLE = { name: 'style/lint', command: ['scripts/test.d/style'], timeoutS: 300 };
 
-/** Suites in the order they run; `where` is here or guest. */
+/** Suites in the order they run; `where` is here, guest, or beside: here, while the guest runs. */
 export function suites() {
   const vm = filesIn('vm/');
   return [
     { name: 'style', where: 'here', jobs: 1, programs: [STYLE] },
-    { name: 'native', where: 'here', jobs: 1, programs: nativePrograms() },
+    { name: 'native', where: 'here', jobs: 2, programs: nativePrograms() },
     {
       name: 'unit',
       where: 'here',
@@ -102,7 +104,7 @@ export function suites() {
     },
     {
       name: 'vm',
-      where: 'here',
+      where: 'beside',
       jobs: 1,
       programs: vm.filter((file) => file.endsWith('.host.test.js')).map((f) => nodeProgram('vm', f)),
     },
