@@ -33,12 +33,13 @@ function luks(path, size) {
   });
 }
 
-/** sealdisk from a build of it; `extra` are options of its serve. */
-export const sealdisk = (name, root, extra = []) => {
+/** sealdisk from a build of it; `extra` are options of its serve, `env` is added to its environment. */
+export const sealdisk = (name, root, { extra = [], env = {} } = {}) => {
   const main = join(root, 'dist/cli/main.js');
   const pool = (dir) => join(dir, 'pool');
   return {
     name,
+    env,
     make: (path, dir, size) => run('node', [main, 'create', path, '--size', size, '--pool', pool(dir)]),
     command: (path, dir, where) => {
       const tls = where.tls
@@ -111,7 +112,10 @@ export async function start(server, dir, size, { tcp = false, tls } = {}) {
   if (!existsSync(path)) server.make(path, dir, size);
   const where = { socket: tcp || tls ? undefined : join(dir, `${id}.sock`), port: ports++, tls };
   const [file, ...args] = server.command(path, dir, where).map(String);
-  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(file, args, {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...server.env },
+  });
   const endsMs = performance.now() + START_MS;
   while (!(await reachable(where))) {
     if (child.exitCode !== null || performance.now() > endsMs)

@@ -1,5 +1,5 @@
-// The order of a test run: what runs here, suite after suite, then the guest, a line for each program, the sum at the end. A guest
-// beside busy processors takes three times as long: only tests that boot guests of their own run beside it. See scripts/test.
+// The order of a test run: suite after suite, a line for each program, the sum at the end. Nothing runs beside a guest, which
+// takes three times as long beside busy processors. See scripts/test.
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -37,21 +37,16 @@ function ready(programs) {
   });
 }
 
-/** Runs the suites in their order. */
-async function runLane(lane) {
-  for (const suite of lane) {
-    if (suite.programs.length === 0) continue;
-    say(`--- ${suite.name}\n`);
-    if (suite.where === 'guest') await runInGuest(suite.programs, done, onLine);
-    else await runHere(suite.programs, Math.min(suite.jobs, availableParallelism()), done, onLine);
-  }
+async function runSuite(suite) {
+  if (suite.programs.length === 0) return;
+  say(`--- ${suite.name}\n`);
+  if (suite.where === 'guest') await runInGuest(suite.programs, done, onLine);
+  else await runHere(suite.programs, Math.min(suite.jobs, availableParallelism()), done, onLine);
 }
 
 mkdirSync('build', { recursive: true });
 const chosen = select(suites(), wanted).map((suite) => ({ ...suite, programs: ready(suite.programs) }));
-const lane = (where) => runLane(chosen.filter((suite) => suite.where === where));
-await lane('here');
-await Promise.all([lane('guest'), lane('beside')]);
+for (const suite of chosen) await runSuite(suite);
 
 if (total.skipped > 0) say(`${total.skipped} skipped\n`);
 if (total.passed + total.failed === 0) say('no test ran\n');

@@ -74,7 +74,7 @@ function nativeGuestPrograms() {
 
 const STYLE = { name: 'style/lint', command: ['scripts/test.d/style'], timeoutS: 300 };
 
-/** Suites in the order they run; `where` is here, guest, or beside: here, while the guest runs. */
+/** Suites in the order they run; `where` is here or guest. */
 export function suites() {
   const vm = filesIn('vm/');
   return [
@@ -104,7 +104,7 @@ export function suites() {
     },
     {
       name: 'vm',
-      where: 'beside',
+      where: 'here',
       jobs: 1,
       programs: vm.filter((file) => file.endsWith('.host.test.js')).map((f) => nodeProgram('vm', f)),
     },
