@@ -34,7 +34,7 @@ void measure(const sealdisk::XtsKernel& kernel, size_t runBytes, size_t sectorBy
   const ExpandedKey expanded(kernel, key);
   uint8_t* const data = static_cast<uint8_t*>(aligned_alloc(4096, runBytes));
   std::fill(data, data + runBytes, 0);
-  const sealdisk::XtsRun run = {data, runBytes, sectorBytes, 0};
+  const sealdisk::XtsRun run = {data, data, runBytes, sectorBytes, 0};
   const double encrypting = gigabytesPerSecond(runBytes, [&] { expanded.encrypt(run); });
   const double decrypting = gigabytesPerSecond(runBytes, [&] { expanded.decrypt(run); });
   free(data);

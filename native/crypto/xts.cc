@@ -54,13 +54,13 @@ XtsKey::XtsKey(const DataKey& key) : schedule_(sizeof(XtsSchedule)) {
 }
 
 void XtsKey::encrypt(uint8_t* data, size_t bytes, size_t sectorBytes, uint64_t firstSector512) const noexcept {
-  const XtsRun run = {data, bytes, sectorBytes, firstSector512};
+  const XtsRun run = {data, data, bytes, sectorBytes, firstSector512};
   assertRun(run, static_cast<bool>(schedule_));
   chosen().encrypt(scheduleIn(schedule_), run);
 }
 
-void XtsKey::decrypt(uint8_t* data, size_t bytes, size_t sectorBytes, uint64_t firstSector512) const noexcept {
-  const XtsRun run = {data, bytes, sectorBytes, firstSector512};
+void XtsKey::decrypt(const uint8_t* from, uint8_t* to, size_t bytes, size_t sectorBytes, uint64_t firstSector512) const noexcept {
+  const XtsRun run = {from, to, bytes, sectorBytes, firstSector512};
   assertRun(run, static_cast<bool>(schedule_));
   chosen().decrypt(scheduleIn(schedule_), run);
 }

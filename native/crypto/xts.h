@@ -20,9 +20,10 @@ class XtsKey {
   XtsKey(XtsKey&&) noexcept = default;
   XtsKey& operator=(XtsKey&&) noexcept = default;
 
-  // In place over `bytes`, a multiple of `sectorBytes` (512 or 4096); `firstSector512` numbers the first 512 bytes.
+  // Over `bytes`, a multiple of `sectorBytes` (512 or 4096); `firstSector512` numbers the first 512 bytes. In place; decrypt()
+  // also from one place to another that does not overlap it.
   void encrypt(uint8_t* data, size_t bytes, size_t sectorBytes, uint64_t firstSector512) const noexcept;
-  void decrypt(uint8_t* data, size_t bytes, size_t sectorBytes, uint64_t firstSector512) const noexcept;
+  void decrypt(const uint8_t* from, uint8_t* to, size_t bytes, size_t sectorBytes, uint64_t firstSector512) const noexcept;
 
   explicit operator bool() const noexcept { return static_cast<bool>(schedule_); }
 

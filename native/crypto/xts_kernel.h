@@ -1,6 +1,6 @@
 // One way to compute AES-256-XTS, and the list of all ways that this processor has.
 //
-// A kernel expands a key into an XtsSchedule that only the same kernel reads, and runs over whole sectors in place. It
+// A kernel expands a key into an XtsSchedule that only the same kernel reads, and runs over whole sectors. It
 // keeps no state, and leaves no byte of the key or the schedule on the stack, on the heap or in registers.
 #pragma once
 
@@ -23,7 +23,8 @@ struct XtsSchedule {
 
 // A run of whole sectors, numbered as xts.h says.
 struct XtsRun {
-  uint8_t* data;
+  const uint8_t* from;
+  uint8_t* to;  // as `from`, or memory that does not overlap it
   size_t bytes;
   size_t sectorBytes;
   uint64_t firstSector512;

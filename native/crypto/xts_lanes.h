@@ -70,29 +70,31 @@ struct LaneCipher {
   }
 
   template <Direction kDirection>
-  SEALDISK_INLINE static void stride(RoundKeys keys, uint8_t* data, const Vector (&tweaks)[kVectors]) {
+  SEALDISK_INLINE static void stride(RoundKeys keys, const uint8_t* from, uint8_t* to, const Vector (&tweaks)[kVectors]) {
     Vector blocks[kVectors];
 #pragma GCC unroll 8
     for (size_t i = 0; i < kVectors; i++) {
-      blocks[i] = Lanes::exclusiveOr(Lanes::load(data + i * kVectorBytes), tweaks[i]);
+      blocks[i] = Lanes::exclusiveOr(Lanes::load(from + i * kVectorBytes), tweaks[i]);
     }
     cipher<kDirection>(blocks, keys);
 #pragma GCC unroll 8
     for (size_t i = 0; i < kVectors; i++) {
-      Lanes::store(data + i * kVectorBytes, Lanes::exclusiveOr(blocks[i], tweaks[i]));
+      Lanes::store(to + i * kVectorBytes, Lanes::exclusiveOr(blocks[i], tweaks[i]));
     }
   }
 
   template <Direction kDirection>
-  SEALDISK_INLINE static void sector(RoundKeys keys, uint8_t* data, size_t sectorBytes, const uint8_t* firstTweak) {
+  SEALDISK_INLINE static void sector(RoundKeys keys, const uint8_t* from, uint8_t* to, size_t sectorBytes,
+                                     const uint8_t* firstTweak) {
     Vector tweaks[kVectors];
     const Vector first = Lanes::broadcast(firstTweak);
 #pragma GCC unroll 8
     for (size_t i = 0; i < kVectors; i++) tweaks[i] = Lanes::powers(first, i * Lanes::kBlocks);
-    for (uint8_t* const end = data + sectorBytes;;) {
-      stride<kDirection>(keys, data, tweaks);
-      data += kStrideBytes;
-      if (data == end) return;
+    for (uint8_t* const end = to + sectorBytes;;) {
+      stride<kDirection>(keys, from, to, tweaks);
+      from += kStrideBytes;
+      to += kStrideBytes;
+      if (to == end) return;
 #pragma GCC unroll 8
       for (size_t i = 0; i < kVectors; i++) tweaks[i] = Lanes::template advance<kBlocksInFlight / 8>(tweaks[i]);
     }
@@ -110,13 +112,15 @@ struct LaneCipher {
     const RoundKeys keys = kDirection == Direction::kEncrypt ? schedule.encrypt : schedule.decrypt;
     const uint64_t step = run.sectorBytes / 512;
     uint64_t sector512 = run.firstSector512;
-    uint8_t* data = run.data;
+    const uint8_t* from = run.from;
+    uint8_t* to = run.to;
     for (size_t left = run.bytes / run.sectorBytes; left > 0;) {
       const size_t batch = left < kBlocksInFlight ? left : kBlocksInFlight;
       sectorTweaks(schedule.tweak, sector512, step, tweaks[0]);
       for (size_t i = 0; i < batch; i++) {
-        sector<kDirection>(keys, data, run.sectorBytes, tweaks[i]);
-        data += run.sectorBytes;
+        sector<kDirection>(keys, from, to, run.sectorBytes, tweaks[i]);
+        from += run.sectorBytes;
+        to += run.sectorBytes;
       }
       sector512 += batch * step;
       left -= batch;

@@ -1,7 +1,8 @@
 // The portable kernel: AES-256-XTS of the OpenSSL that the process has.
 //
 // OpenSSL keeps its key schedule on the heap, so a context lives for one call only; EVP_CIPHER_CTX_free clears it
-// (OPENSSL_clear_free in its provider). One context serves a whole run: per sector only the tweak is set.
+// (OPENSSL_clear_free in its provider). One context serves a whole run: per sector only the tweak is set. What is read
+// from elsewhere is read before: reading a file that is mapped may end in a fault, and a context must not be left behind.
 #include <openssl/evp.h>
 
 #include <cstdio>
@@ -60,10 +61,11 @@ void cryptSector(EVP_CIPHER_CTX* context, uint8_t* data, size_t sectorBytes, uin
 }
 
 void crypt(const XtsSchedule& schedule, const XtsRun& run, int encrypting) noexcept {
+  if (run.from != run.to) memcpy(run.to, run.from, run.bytes);
   EVP_CIPHER_CTX* const context = openContext(schedule, encrypting);
   uint64_t sector512 = run.firstSector512;
   for (size_t done = 0; done < run.bytes; done += run.sectorBytes) {
-    cryptSector(context, run.data + done, run.sectorBytes, sector512);
+    cryptSector(context, run.to + done, run.sectorBytes, sector512);
     sector512 += run.sectorBytes / 512;
   }
   EVP_CIPHER_CTX_free(context);

@@ -45,7 +45,7 @@ bool answers(const XtsKernel& kernel, const XtsKnownAnswer& known, XtsSchedule& 
   const std::vector<uint8_t> plaintext = bytesOf(known.plaintext);
   const std::vector<uint8_t> ciphertext = bytesOf(known.ciphertext);
   std::vector<uint8_t> sector(kSmallSectorBytes);
-  const XtsRun run = {sector.data(), sector.size(), kSmallSectorBytes, known.dataUnit};
+  const XtsRun run = {sector.data(), sector.data(), sector.size(), kSmallSectorBytes, known.dataUnit};
   kernel.expand(bytesOf(known.key).data(), schedule);
 
   std::copy(plaintext.begin(), plaintext.end(), sector.begin());
@@ -69,10 +69,12 @@ bool agrees(const XtsKernel& kernel, const Length& length, const Schedules& sche
   for (size_t i = 0; i < plaintext.size(); i++) plaintext[i] = static_cast<uint8_t>(i * 167 >> 3);
   std::vector<uint8_t> ours = plaintext;
   std::vector<uint8_t> theirs = plaintext;
-  const XtsRun run = {ours.data(), ours.size(), length.sectorBytes, kFirstSector512};
+  const XtsRun run = {ours.data(), ours.data(), ours.size(), length.sectorBytes, kFirstSector512};
   kernel.encrypt(schedules.ofKernel, run);
-  kXtsOpenssl.encrypt(schedules.ofOpenssl, {theirs.data(), theirs.size(), length.sectorBytes, kFirstSector512});
+  kXtsOpenssl.encrypt(schedules.ofOpenssl, {theirs.data(), theirs.data(), theirs.size(), length.sectorBytes, kFirstSector512});
   if (ours != theirs) return false;
+  kernel.decrypt(schedules.ofKernel, {ours.data(), theirs.data(), ours.size(), length.sectorBytes, kFirstSector512});
+  if (theirs != plaintext) return false;
   kernel.decrypt(schedules.ofKernel, run);
   return ours == plaintext;
 }

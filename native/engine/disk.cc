@@ -63,6 +63,7 @@ std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
   holdAgainstOthers(disk->fd_, options);
   disk->resize(options.sizeBytes);
   if (options.direct) tryDirectRead(disk->fd_, options.geometry);
+  if (!options.direct && !disk->discards_) disk->mapped_.map(disk->fd_, options.geometry.offsetBytes + options.sizeBytes);
 
   const BackingKind kind = backingFromEnvironment();
   if (kind == BackingKind::ring && !ringAvailable()) failWith(ENOSYS, "io_uring");

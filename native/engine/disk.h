@@ -5,7 +5,7 @@
 // second attachment fail. A Disk starts hung, without a key.
 //
 // Threads: open(), goLive(), shut(), resize(), serve() and close() belong to one control thread (Node's). Connection threads use
-// fd(), whole(), geometry(), sizeBytes(), gate(), ranges(), counters() and syncs(), which are safe for all. Lock order: closeMutex_,
+// fd(), whole(), geometry(), sizeBytes(), gate(), ranges(), counters(), syncs() and mapped(), which are safe for all. Lock order: closeMutex_,
 // connectionsMutex_. The latter is only held around the list of connections.
 #pragma once
 
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/gate.h"
+#include "engine/mapped_file.h"
 #include "engine/range_lock.h"
 #include "engine/sync_group.h"
 
@@ -94,6 +95,8 @@ class Disk {
   RangeLock& ranges() noexcept { return ranges_; }
   DiskCounters& counters() noexcept { return counters_; }
   SyncGroup& syncs() noexcept { return syncs_; }
+  // Of the file as long as it was when the disk was opened.
+  MappedFile& mapped() noexcept { return mapped_; }
   // Null when the disk's I/O goes through io_uring.
   Pool* pool() noexcept { return pool_.get(); }
 
@@ -115,6 +118,7 @@ class Disk {
   RangeLock ranges_;
   DiskCounters counters_;
   SyncGroup syncs_;
+  MappedFile mapped_;
   std::mutex closeMutex_;  // held through close(): the second caller waits for the first
   std::mutex connectionsMutex_;
   std::vector<std::shared_ptr<Connection>> connections_;

@@ -12,6 +12,7 @@
 #include "engine/backing.h"
 #include "engine/disk.h"
 #include "engine/job.h"
+#include "engine/limits.h"
 #include "engine/reply.h"
 #include "engine/spin.h"
 
@@ -39,6 +40,10 @@ class Executor {
     return begunBytes_ >= (replies_.full() || Spin::crowded() ? kLargeShareBytes : kShareBytes);
   }
   void beginShare() noexcept { begunBytes_ = 0; }
+  // A read that has not been checked yet will follow.
+  void expect(const Request& request) const noexcept {
+    if (request.length <= kExpectedMaxBytes) disk_.mapped().prefetch(disk_.geometry().offsetBytes + request.offset, request.length);
+  }
   // Takes a checked request that has its buffer and payload.
   void begin(Job* job) noexcept;
   // Answers at once, without touching the disk. `why` lives for ever.
@@ -72,7 +77,8 @@ class Executor {
 
   void read(Job* job) noexcept;
   void readEnded(Job* job) noexcept;
-  void decryptAround(Job* job, size_t bytes) noexcept;
+  void decrypt(Job* job, const uint8_t* from, size_t bytes) noexcept;
+  void decryptAround(Job* job, const uint8_t* from, size_t bytes) noexcept;
   void addChunk(Job* job, size_t from, size_t to, bool hole) noexcept;
 
   void punch(Job* job) noexcept;

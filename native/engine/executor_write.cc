@@ -61,7 +61,7 @@ void Executor::merge(Job* job, bool tail) noexcept {
   const uint64_t first = down(job->pieceBegin, sector()), last = down(job->pieceEnd, sector());
   uint8_t* page = job->lastPage();
   if (!disk_.holes() || !isHole(page, sector()))
-    job->pass->key().decrypt(page, sector(), sector(), (tail ? last : first) / 512);
+    job->pass->key().decrypt(page, page, sector(), sector(), (tail ? last : first) / 512);
   if (!tail) std::memcpy(job->buffer, page, job->pieceBegin - first);
   if (job->pieceEnd % sector() && (tail || first == last)) {
     const size_t from = job->pieceEnd - last;

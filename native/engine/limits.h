@@ -49,6 +49,12 @@ constexpr uint32_t kStatusPayloadBytes = 8;
 // A copy to or from the page cache up to here is made where it is submitted, not by io_uring's workers.
 constexpr size_t kCopiedMaxBytes = 64 * KiB;
 
+// Of a file in memory that is mapped so much is known at once to be there, or is not.
+constexpr size_t kMappedChunkBytes = 1 * MiB;
+
+// A read of no more than this is fetched into the processor's cache ahead of its turn.
+constexpr size_t kExpectedMaxBytes = 16 * KiB;
+
 // Of requests that came together so many bytes are carried out and answered before the rest: the peer works on these while we
 // do on those, and what was read is still in the processor's cache when it is deciphered and sent.
 constexpr size_t kShareBytes = 64 * KiB;

@@ -1,23 +1,17 @@
 #include "engine/page_cache.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/uio.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "engine/limits.h"
+#include "engine/mapped_file.h"
 
 namespace sealdisk {
 
 namespace {
-
-bool isInMemory(int fileFd) noexcept {
-  struct statfs system {};
-  return fstatfs(fileFd, &system) == 0 && system.f_type == TMPFS_MAGIC;
-}
 
 ssize_t readWithoutWaiting(int fileFd, const IoOp& op) noexcept {
   const iovec target{op.data, op.bytes};

@@ -83,6 +83,7 @@ int lockOwnStack() noexcept {
 SignalsBlocked::SignalsBlocked() noexcept {
   sigset_t all;
   sigfillset(&all);
+  sigdelset(&all, SIGBUS);
   pthread_sigmask(SIG_SETMASK, &all, &before_);
 }
 

@@ -33,7 +33,7 @@ int lockMappedFiles() noexcept;
 int lockPages(void* pages, size_t bytes) noexcept;
 int lockOwnStack() noexcept;
 
-// Threads that are started while it lives take no signals: those are the main thread's.
+// Threads that are started while it lives take no signals: those are the main thread's. Except their own faults (fault.h).
 class SignalsBlocked {
  public:
   SignalsBlocked() noexcept;

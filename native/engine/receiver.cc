@@ -53,9 +53,17 @@ Receiver::Verdict Receiver::takeHeader(bool& progressed) noexcept {
     current_ = job;
     payloadGot_ = 0;
   } else {
+    expectNext();
     executor_.begin(job);
   }
   return Verdict::more;
+}
+
+// What comes after this request is on its way into the processor's cache while this one is carried out.
+void Receiver::expectNext() const noexcept {
+  if (available() < negotiated_.requestBytes()) return;
+  const auto next = sealdisk::parse(buffer_ + begin_, negotiated_);
+  if (next && next->command == Command::read) executor_.expect(*next);
 }
 
 Receiver::Verdict Receiver::parse() noexcept {

@@ -50,6 +50,7 @@ class Receiver {
  private:
   size_t available() const noexcept { return end_ - begin_; }
   Verdict takeHeader(bool& progressed) noexcept;
+  void expectNext() const noexcept;
   void takePayload() noexcept;
   void compact() noexcept;
   size_t room() const noexcept;

@@ -98,7 +98,7 @@ Bytes dmCrypt(const Bytes& key, const Bytes& plaintext, size_t sectorBytes, uint
   return out;
 }
 
-// One random run at a random alignment through `kernel`, against OpenSSL, there and back.
+// One random run at random alignments through `kernel`, against OpenSSL: there, to another place, and back.
 void checkRandomRun(const XtsKernel& kernel, size_t sectors, size_t sectorBytes, uint64_t firstSector512) {
   const Bytes key = randomBytes(64);
   const Bytes plaintext = randomBytes(sectors * sectorBytes);
@@ -106,17 +106,25 @@ void checkRandomRun(const XtsKernel& kernel, size_t sectors, size_t sectorBytes,
   Bytes room(misalignment + plaintext.size() + 64, 0xa5);
   std::copy(plaintext.begin(), plaintext.end(), room.begin() + misalignment);
   const ExpandedKey expanded(kernel, key);
-  const sealdisk::XtsRun run = {room.data() + misalignment, plaintext.size(), sectorBytes, firstSector512};
+  uint8_t* const data = room.data() + misalignment;
+  const sealdisk::XtsRun run = {data, data, plaintext.size(), sectorBytes, firstSector512};
+  Bytes elsewhere(plaintext.size() + 64, 0xa5);
+  uint8_t* const copy = elsewhere.data() + testRandom()() % 64;
 
   expanded.encrypt(run);
   const Bytes expected = dmCrypt(key, plaintext, sectorBytes, firstSector512);
-  const bool encryptsAlike = std::equal(expected.begin(), expected.end(), run.data);
+  const bool encryptsAlike = std::equal(expected.begin(), expected.end(), data);
+  expanded.decrypt({data, copy, plaintext.size(), sectorBytes, firstSector512});
+  const bool decryptsElsewhere = std::equal(plaintext.begin(), plaintext.end(), copy) &&
+                                 std::equal(expected.begin(), expected.end(), data);
   expanded.decrypt(run);
-  const bool decryptsBack = std::equal(plaintext.begin(), plaintext.end(), run.data);
+  const bool decryptsBack = std::equal(plaintext.begin(), plaintext.end(), data);
   const auto untouched = [](uint8_t byte) { return byte == 0xa5; };
   const bool staysInside = std::all_of(room.begin(), room.begin() + misalignment, untouched) &&
-                           std::all_of(room.end() - 64, room.end(), untouched);
-  if (!CHECK(encryptsAlike && decryptsBack && staysInside)) {
+                           std::all_of(room.end() - 64, room.end(), untouched) &&
+                           std::all_of(elsewhere.data(), copy, untouched) &&
+                           std::all_of(copy + plaintext.size(), elsewhere.data() + elsewhere.size(), untouched);
+  if (!CHECK(encryptsAlike && decryptsElsewhere && decryptsBack && staysInside)) {
     printf("# kernel %s, %zu sectors of %zu, first %llu\n", kernel.name, sectors, sectorBytes,
            static_cast<unsigned long long>(firstSector512));
   }
@@ -180,7 +188,7 @@ TEST("a run of no bytes changes nothing") {
     const ExpandedKey key(*kernel, randomBytes(64));
     const Bytes before = randomBytes(512);
     Bytes data = before;
-    key.encrypt({data.data(), 0, 512, 0});
+    key.encrypt({data.data(), data.data(), 0, 512, 0});
     CHECK(data == before);
   }
 }

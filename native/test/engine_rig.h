@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,13 +76,13 @@ inline DataKey someKey() {
   return DataKey::take(copy);
 }
 
-// A file that is gone with the test.
+// A file that is gone with the test. In memory: of the kind that tmpfs has.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(uint64_t bytes) {
+  explicit TemporaryFile(uint64_t bytes, bool inMemory = false) {
     char name[] = "/tmp/sealdisk-engine-XXXXXX";
-    fd_ = mkstemp(name);
-    path_ = name;
+    fd_ = inMemory ? memfd_create("disk", MFD_CLOEXEC) : mkstemp(name);
+    path_ = inMemory ? "/proc/self/fd/" + std::to_string(fd_) : name;
     if (fd_ < 0 || ftruncate(fd_, static_cast<off_t>(bytes)) != 0) throw std::runtime_error("temporary file");
   }
   ~TemporaryFile() {
@@ -203,8 +204,8 @@ class Rig {
   static constexpr uint64_t kOffset = 1 * MiB;
 
   explicit Rig(uint64_t sizeBytes = 1 * MiB, uint32_t sectorBytes = 4096, bool readOnly = false, bool holes = false,
-               bool discard = false)
-      : file(kOffset + sizeBytes) {
+               bool discard = false, bool inMemory = false)
+      : file(kOffset + sizeBytes, inMemory) {
     disk = Disk::open({file.path(), {kOffset, sectorBytes}, sizeBytes, readOnly, false, holes, discard});
     live();
   }

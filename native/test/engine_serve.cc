@@ -12,7 +12,7 @@ Bytes plaintextOf(const Rig& rig, uint64_t offset, size_t bytes, uint32_t sector
   if (pread(rig.file.fd(), data.data(), bytes, static_cast<off_t>(Rig::kOffset + offset)) !=
       static_cast<ssize_t>(bytes))
     throw std::runtime_error("the file is short");
-  XtsKey(someKey()).decrypt(data.data(), bytes, sectorBytes, offset / 512);
+  XtsKey(someKey()).decrypt(data.data(), data.data(), bytes, sectorBytes, offset / 512);
   return data;
 }
 

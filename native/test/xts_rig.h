@@ -32,5 +32,5 @@ class ExpandedKey {
 };
 
 inline sealdisk::XtsRun runOver(std::vector<uint8_t>& data, size_t sectorBytes, uint64_t firstSector512) {
-  return {data.data(), data.size(), sectorBytes, firstSector512};
+  return {data.data(), data.data(), data.size(), sectorBytes, firstSector512};
 }
