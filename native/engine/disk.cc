@@ -15,6 +15,7 @@
 #include "engine/connection.h"
 #include "engine/limits.h"
 #include "engine/pool.h"
+#include "engine/spin.h"
 
 namespace sealdisk {
 
@@ -68,6 +69,8 @@ std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
   const BackingKind kind = backingFromEnvironment();
   if (kind == BackingKind::ring && !ringAvailable()) failWith(ENOSYS, "io_uring");
   if (kind == BackingKind::pool || !ringAvailable()) disk->pool_ = std::make_unique<Pool>(kPoolThreads);
+  const size_t helpers = std::min<size_t>(Spin::processors() - 1, kCrewThreadsMax);
+  if (helpers > 0) disk->crew_ = std::make_unique<Pool>(helpers);
   return disk;
 }
 
@@ -144,6 +147,7 @@ int Disk::close() noexcept {
   if (!readOnly_ && fdatasync(fd_) != 0 && !error) error = errno;
   gate_.shut(Gate::State::failed, [] {});  // no pass is out: the key goes now
   pool_.reset();
+  crew_.reset();
   ::close(fd_);
   fd_ = -1;
   return error;

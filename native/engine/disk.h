@@ -97,6 +97,8 @@ class Disk {
   SyncGroup& syncs() noexcept { return syncs_; }
   // Of the file as long as it was when the disk was opened.
   MappedFile& mapped() noexcept { return mapped_; }
+  // Null where there is one processor only.
+  Pool* crew() noexcept { return crew_.get(); }
   // Null when the disk's I/O goes through io_uring.
   Pool* pool() noexcept { return pool_.get(); }
 
@@ -113,7 +115,7 @@ class Disk {
   bool readOnly_ = false;
   bool holes_ = false;
   bool discards_ = false;
-  std::unique_ptr<Pool> pool_;
+  std::unique_ptr<Pool> pool_, crew_;
   Gate gate_;
   RangeLock ranges_;
   DiskCounters counters_;

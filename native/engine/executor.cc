@@ -125,6 +125,7 @@ void Executor::run(Job* job) noexcept {
 
 void Executor::goOn(Job* job) noexcept {
   if (job->stage == Job::Stage::claim) return claimGranted(job);
+  if (job->stage == Job::Stage::cipher) return ciphered(job);
   if (job->sync.leads) return issue(job, Job::Stage::sync, IoOp::Kind::sync, nullptr, 0, 0);
   finish(job, onWire(disk_.syncs().lost()));
 }
@@ -172,13 +173,13 @@ void Executor::ioEnded(Job* job) noexcept {
   if (error) return finish(job, onWire(error));
   switch (job->stage) {
     case Job::Stage::read:
-      return readEnded(job);
+      return cipher(job);
     case Job::Stage::mergeHead:
       merge(job, false);
-      return mergeTailOrWrite(job);
+      return mergeTailOrCipher(job);
     case Job::Stage::mergeTail:
       merge(job, true);
-      return encryptAndWrite(job);
+      return cipher(job);
     case Job::Stage::write:
       return written(job);
     default:

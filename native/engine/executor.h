@@ -4,8 +4,9 @@
 // EIO when it fails. A request that passed is in flight: it holds a Pass as long as it needs the key, and always ends.
 // BLOCK_STATUS needs no key and asks no gate: so a monitor hears the state of a disk that is hung.
 //
-// Owner: the connection's thread; only a claim or a sync reports from elsewhere, and goes through the mailbox. In three
-// files: executor.cc is the way of every request, executor_read.cc and executor_write.cc what each kind does on it.
+// Owner: the connection's thread; only a claim, a sync or the crew reports from elsewhere, and goes through the mailbox. In
+// four files: executor.cc is the way of every request, executor_read.cc and executor_write.cc what each kind does on it,
+// executor_cipher.cc who does the cipher's work.
 #pragma once
 
 #include "engine/arena.h"
@@ -50,7 +51,7 @@ class Executor {
   void refuse(Job* job, NbdErrno error, const char* why) noexcept;
 
   void ioEnded(Job* job) noexcept;
-  // What the job waited for has come: its claim, or its turn in the sync group.
+  // What the job waited for has come: its claim, its turn in the sync group, or the crew.
   void goOn(Job* job) noexcept;
   void gateChanged() noexcept;
 
@@ -75,19 +76,25 @@ class Executor {
   void finish(Job* job, NbdErrno verdict) noexcept;
   void count(const Request& request) noexcept;
 
+  void cipher(Job* job) noexcept;
+  bool handsOver(const Job* job) const noexcept;
+  void carryOut(Job* job) const noexcept;
+  void ciphered(Job* job) noexcept;
+
   void read(Job* job) noexcept;
-  void readEnded(Job* job) noexcept;
-  void decrypt(Job* job, const uint8_t* from, size_t bytes) noexcept;
-  void decryptAround(Job* job, const uint8_t* from, size_t bytes) noexcept;
-  void addChunk(Job* job, size_t from, size_t to, bool hole) noexcept;
+  void readFile(Job* job) noexcept;
+  void decrypt(Job* job) const noexcept;
+  void decryptAround(Job* job, size_t bytes) const noexcept;
+  void addChunk(Job* job, size_t from, size_t to, bool hole) const noexcept;
 
   void punch(Job* job) noexcept;
   void punchEnded(Job* job, int error) noexcept;
   void startPieces(Job* job) noexcept;
   void startPiece(Job* job) noexcept;
   void merge(Job* job, bool tail) noexcept;
-  void mergeTailOrWrite(Job* job) noexcept;
-  void encryptAndWrite(Job* job) noexcept;
+  void mergeTailOrCipher(Job* job) noexcept;
+  void encrypt(Job* job) const noexcept;
+  void writeFile(Job* job) noexcept;
   void written(Job* job) noexcept;
 
   Disk& disk_;

@@ -1,10 +1,9 @@
-// READ: whole sectors come from the file and are decrypted where they lie. On a disk that may have holes those are left
-// as they are, and told to clients that understand it.
+// READ: whole sectors come from the file, or lie in memory, and are decrypted into the buffer. On a disk that may have holes
+// those are left as they are, and told to clients that understand it.
 #include <algorithm>
 #include <cstring>
 
 #include "engine/executor.h"
-#include "engine/fault.h"
 #include "engine/hole.h"
 #include "engine/limits.h"
 
@@ -15,24 +14,24 @@ static_assert(kChunksPerRead * sizeof(ReplyPart) <= kPageBytes);
 // What lies in memory is not copied first: deciphering is the copy.
 void Executor::read(Job* job) noexcept {
   const uint64_t begin = job->claim.begin, bytes = job->claim.end - begin;
-  const uint8_t* mapped = disk_.mapped().at(disk_.geometry().offsetBytes + begin, bytes);
-  if (mapped && reachable([&] { decrypt(job, mapped, bytes); })) return finish(job, NbdErrno::ok);
-  issue(job, Job::Stage::read, IoOp::Kind::read, job->buffer, bytes, begin);
+  job->from = disk_.mapped().at(disk_.geometry().offsetBytes + begin, bytes);
+  job->from ? cipher(job) : readFile(job);
 }
 
-void Executor::readEnded(Job* job) noexcept {
-  decrypt(job, job->buffer, job->claim.end - job->claim.begin);
-  finish(job, NbdErrno::ok);
+void Executor::readFile(Job* job) noexcept {
+  job->from = job->buffer;
+  issue(job, Job::Stage::read, IoOp::Kind::read, job->buffer, job->claim.end - job->claim.begin, job->claim.begin);
 }
 
-// From ciphertext, which may lie in the buffer, into the buffer.
-void Executor::decrypt(Job* job, const uint8_t* from, size_t bytes) noexcept {
-  if (disk_.holes()) return decryptAround(job, from, bytes);
-  job->pass->key().decrypt(from, job->buffer, bytes, sector(), job->claim.begin / 512);
+void Executor::decrypt(Job* job) const noexcept {
+  const size_t bytes = job->claim.end - job->claim.begin;
+  if (disk_.holes()) return decryptAround(job, bytes);
+  job->pass->key().decrypt(job->from, job->buffer, bytes, sector(), job->claim.begin / 512);
 }
 
 // Run by run of sectors that are holes, or are not.
-void Executor::decryptAround(Job* job, const uint8_t* from, size_t bytes) noexcept {
+void Executor::decryptAround(Job* job, size_t bytes) const noexcept {
+  const uint8_t* from = job->from;
   const bool chunks = readsInChunks(job->request);
   if (chunks) {
     job->parts = reinterpret_cast<ReplyPart*>(job->lastPage());
@@ -54,7 +53,7 @@ void Executor::decryptAround(Job* job, const uint8_t* from, size_t bytes) noexce
 
 // A chunk of the reply for what was asked of bytes [from, to) of the buffer. The last one that has room takes the rest
 // with it, as data.
-void Executor::addChunk(Job* job, size_t from, size_t to, bool hole) noexcept {
+void Executor::addChunk(Job* job, size_t from, size_t to, bool hole) const noexcept {
   if (job->partCount == kChunksPerRead) return;
   const uint64_t requestEnd = job->request.offset + job->request.length;
   const uint64_t begin = std::max(job->request.offset, job->claim.begin + from);

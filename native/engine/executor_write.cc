@@ -52,7 +52,7 @@ void Executor::startPiece(Job* job) noexcept {
     job->pieceEnd = std::min<uint64_t>(job->pieceEnd, down(job->pieceBegin, sector()) + kZeroPieceBytes);
     std::memset(job->buffer, 0, up(job->pieceEnd, sector()) - down(job->pieceBegin, sector()));
   }
-  if (job->pieceBegin % sector() == 0) return mergeTailOrWrite(job);
+  if (job->pieceBegin % sector() == 0) return mergeTailOrCipher(job);
   issue(job, Job::Stage::mergeHead, IoOp::Kind::read, job->lastPage(), sector(), down(job->pieceBegin, sector()));
 }
 
@@ -69,18 +69,21 @@ void Executor::merge(Job* job, bool tail) noexcept {
   }
 }
 
-void Executor::mergeTailOrWrite(Job* job) noexcept {
+void Executor::mergeTailOrCipher(Job* job) noexcept {
   const uint64_t last = down(job->pieceEnd, sector());
   const bool mergedWithHead = job->pieceBegin % sector() && down(job->pieceBegin, sector()) == last;
-  if (job->pieceEnd % sector() == 0 || mergedWithHead) return encryptAndWrite(job);
+  if (job->pieceEnd % sector() == 0 || mergedWithHead) return cipher(job);
   issue(job, Job::Stage::mergeTail, IoOp::Kind::read, job->lastPage(), sector(), last);
 }
 
-void Executor::encryptAndWrite(Job* job) noexcept {
+void Executor::encrypt(Job* job) const noexcept {
   const uint64_t first = down(job->pieceBegin, sector());
-  const size_t bytes = up(job->pieceEnd, sector()) - first;
-  job->pass->key().encrypt(job->buffer, bytes, sector(), first / 512);
-  issue(job, Job::Stage::write, IoOp::Kind::write, job->buffer, bytes, first);
+  job->pass->key().encrypt(job->buffer, up(job->pieceEnd, sector()) - first, sector(), first / 512);
+}
+
+void Executor::writeFile(Job* job) noexcept {
+  const uint64_t first = down(job->pieceBegin, sector());
+  issue(job, Job::Stage::write, IoOp::Kind::write, job->buffer, up(job->pieceEnd, sector()) - first, first);
 }
 
 }  // namespace sealdisk

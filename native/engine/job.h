@@ -25,7 +25,7 @@ struct Job {
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  enum class Stage : uint8_t { claim, read, punch, mergeHead, mergeTail, write, cache, sync };
+  enum class Stage : uint8_t { claim, read, punch, mergeHead, mergeTail, cipher, write, cache, sync };
 
   Request request;
   NbdErrno verdict = NbdErrno::ok;
@@ -45,10 +45,14 @@ struct Job {
   // What no piece touches, because it is a hole: empty, or whole sectors.
   uint64_t holeBegin = 0, holeEnd = 0;
 
+  // Of a read: where its ciphertext lies, which is the buffer or a mapped file; and that the latter was gone.
+  const uint8_t* from = nullptr;
+  bool gone = false;
+
   std::optional<Gate::Pass> pass;
   RangeLock::Claim claim;
   SyncGroup::Member sync;
-  Mailbox* mailbox = nullptr;  // of the connection; where claim and sync report
+  Mailbox* mailbox = nullptr;  // of the connection; where claim, sync and crew report
   IoOp io;
 
   // The reply: prepared by the executor, or null until the queue makes `whole`, which is all of it then.

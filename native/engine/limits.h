@@ -68,6 +68,12 @@ constexpr uint64_t kSpinMinNs = 1'000;
 // Threads of the worker pool, where io_uring is not there. A disk's queue is rarely deeper for what they do.
 constexpr size_t kPoolThreads = 8;
 
+// Threads of a disk that do the cipher's part of long requests, beside their connections': of those no more wait than it can
+// soon do, and only of such a length that it is worth waking somebody.
+constexpr size_t kCrewThreadsMax = 7;
+constexpr size_t kCrewBacklog = 2;  // for each thread
+constexpr size_t kCrewMinBytes = 512 * KiB;
+
 // Buffers of one sendmsg: at most IOV_MAX; a reply takes two.
 constexpr size_t kReplyVectors = 256;
 

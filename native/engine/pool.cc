@@ -24,7 +24,7 @@ class PoolBacking final : public Backing {
       op->next = ended_;
       ended_ = op;
     } else {
-      batch_.push_back({op, fileFd_, &PoolBacking::done, this});
+      batch_.push_back({&PoolBacking::carryOut, this, op});
     }
   }
 
@@ -58,8 +58,11 @@ class PoolBacking final : public Backing {
     return op->kind == IoOp::Kind::write && pageCache_.tryWrite(op);
   }
 
-  static void done(void* context, IoOp* op) noexcept {
+  static void carryOut(void* context, void* item) noexcept {
     auto* self = static_cast<PoolBacking*>(context);
+    auto* op = static_cast<IoOp*>(item);
+    while (!op->advance(op->call(self->fileFd_))) {
+    }
     // Under the lock to the end: the connection may destroy us as soon as it has seen the last operation.
     const std::lock_guard lock(self->mutex_);
     op->next = self->done_;
@@ -102,7 +105,8 @@ void Pool::end() noexcept {
   for (auto& thread : threads_) thread.join();
 }
 
-void Pool::push(const std::vector<Task>& tasks) {
+void Pool::push(std::span<const Task> tasks) {
+  busy_.fetch_add(tasks.size(), std::memory_order_relaxed);
   {
     const std::lock_guard lock(mutex_);
     queue_.insert(queue_.end(), tasks.begin(), tasks.end());
@@ -123,9 +127,8 @@ void Pool::work() noexcept {
     const Task task = queue_.front();
     queue_.pop_front();
     lock.unlock();
-    while (!task.op->advance(task.op->call(task.fileFd))) {
-    }
-    task.done(task.context, task.op);
+    task.run(task.context, task.item);
+    busy_.fetch_sub(1, std::memory_order_relaxed);
     lock.lock();
   }
 }

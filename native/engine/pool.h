@@ -1,26 +1,26 @@
-// Threads that do blocking disk I/O, where io_uring is not there. One pool per disk, shared by its connections.
+// Threads that work for the connections of one disk. A disk has up to two pools: one for blocking I/O where io_uring is not
+// there, and the crew, which does the cipher's part of long requests where there is more than one processor.
 //
 // The one mutex guards the queue and is held for a few instructions. The destructor waits for what is queued.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
-
-#include "engine/backing.h"
 
 namespace sealdisk {
 
 class Pool {
  public:
-  // Called on a worker when the operation has ended.
+  // One call, on a worker.
   struct Task {
-    IoOp* op;
-    int fileFd;
-    void (*done)(void* context, IoOp* op);
+    void (*run)(void* context, void* item) noexcept;
     void* context;
+    void* item;
   };
 
   explicit Pool(size_t threads);  // throws std::system_error when one cannot be started
@@ -28,7 +28,10 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  void push(const std::vector<Task>& tasks);
+  void push(std::span<const Task> tasks);
+  // How many tasks wait or are being worked on.
+  size_t busy() const noexcept { return busy_.load(std::memory_order_relaxed); }
+  size_t threads() const noexcept { return threads_.size(); }
 
  private:
   void work() noexcept;
@@ -38,6 +41,7 @@ class Pool {
   std::condition_variable filled_;
   std::deque<Task> queue_;
   bool closing_ = false;
+  std::atomic<size_t> busy_{0};
   std::vector<std::thread> threads_;
 };
 

@@ -28,6 +28,8 @@ std::atomic<int> awake{0};  // connections
 Spin::Spin() noexcept { awake.fetch_add(1, std::memory_order_relaxed); }
 Spin::~Spin() { awake.fetch_sub(1, std::memory_order_relaxed); }
 
+int Spin::processors() noexcept { return kProcessors; }
+
 bool Spin::crowded() noexcept { return awake.load(std::memory_order_relaxed) >= kProcessors; }
 
 bool Spin::begin() noexcept {

@@ -16,6 +16,8 @@ class Spin {
   Spin(const Spin&) = delete;
   Spin& operator=(const Spin&) = delete;
 
+  // That this process may run on.
+  static int processors() noexcept;
   // As many connections are awake as there are processors.
   static bool crowded() noexcept;
 
