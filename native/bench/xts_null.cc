@@ -7,6 +7,7 @@
 namespace sealdisk {
 
 const char* xtsKernelName() noexcept { return "none"; }
+size_t xtsKernelBytesPerUs() noexcept { return 24000; }
 const char* xtsSelfTest() noexcept { return nullptr; }
 
 XtsKey::XtsKey(const DataKey&) : schedule_(64) {}

@@ -48,6 +48,7 @@ void assertRun(const XtsRun& run, bool haveKey) noexcept {
 std::span<const XtsKernel* const> xtsKernels() noexcept { return kKernels; }
 
 const char* xtsKernelName() noexcept { return chosen().name; }
+size_t xtsKernelBytesPerUs() noexcept { return chosen().bytesPerUs; }
 
 XtsKey::XtsKey(const DataKey& key) : schedule_(sizeof(XtsSchedule)) {
   chosen().expand(key.bytes().data(), *reinterpret_cast<XtsSchedule*>(schedule_.data()));

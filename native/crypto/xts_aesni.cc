@@ -59,7 +59,7 @@ bool available() noexcept {
 
 }  // namespace
 
-const XtsKernel kXtsAesNi = {"aes-ni", available, expandXtsX86, LaneCipher<Lanes>::crypt<Direction::kEncrypt>,
+const XtsKernel kXtsAesNi = {"aes-ni", 5000, available, expandXtsX86, LaneCipher<Lanes>::crypt<Direction::kEncrypt>,
                              LaneCipher<Lanes>::crypt<Direction::kDecrypt>};
 
 }  // namespace sealdisk

@@ -32,6 +32,7 @@ struct XtsRun {
 
 struct XtsKernel {
   const char* name;
+  size_t bytesPerUs;  // about, on one core of 2024
   bool (*available)() noexcept;
   void (*expand)(const uint8_t* key, XtsSchedule& schedule) noexcept;  // `key` has 64 bytes
   void (*encrypt)(const XtsSchedule& schedule, const XtsRun& run) noexcept;

@@ -77,6 +77,6 @@ void decrypt(const XtsSchedule& schedule, const XtsRun& run) noexcept { crypt(sc
 
 }  // namespace
 
-const XtsKernel kXtsOpenssl = {"openssl", available, expand, encrypt, decrypt};
+const XtsKernel kXtsOpenssl = {"openssl", 5000, available, expand, encrypt, decrypt};
 
 }  // namespace sealdisk

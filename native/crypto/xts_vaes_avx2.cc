@@ -66,7 +66,7 @@ bool available() noexcept {
 
 }  // namespace
 
-const XtsKernel kXtsVaesAvx2 = {"vaes-avx2", available, expandXtsX86, LaneCipher<Lanes>::crypt<Direction::kEncrypt>,
+const XtsKernel kXtsVaesAvx2 = {"vaes-avx2", 12000, available, expandXtsX86, LaneCipher<Lanes>::crypt<Direction::kEncrypt>,
                                 LaneCipher<Lanes>::crypt<Direction::kDecrypt>};
 
 }  // namespace sealdisk

@@ -73,7 +73,7 @@ bool available() noexcept {
 
 }  // namespace
 
-const XtsKernel kXtsVaesAvx512 = {"vaes-avx512", available, expandXtsX86,
+const XtsKernel kXtsVaesAvx512 = {"vaes-avx512", 24000, available, expandXtsX86,
                                   LaneCipher<Lanes>::crypt<Direction::kEncrypt>,
                                   LaneCipher<Lanes>::crypt<Direction::kDecrypt>};
 

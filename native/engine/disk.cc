@@ -56,6 +56,7 @@ std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
   std::unique_ptr<Disk> disk(new Disk);
   disk->geometry_ = options.geometry;
   disk->readOnly_ = options.readOnly;
+  disk->direct_ = options.direct;
   disk->holes_ = options.holes;
   disk->discards_ = options.discard && !options.readOnly;
   const int flags = O_CLOEXEC | (options.readOnly ? O_RDONLY : O_RDWR) | (options.direct ? O_DIRECT : 0);

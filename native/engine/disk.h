@@ -89,6 +89,7 @@ class Disk {
   const Geometry& geometry() const noexcept { return geometry_; }
   uint64_t sizeBytes() const noexcept { return sizeBytes_.load(std::memory_order_relaxed); }
   bool readOnly() const noexcept { return readOnly_; }
+  bool direct() const noexcept { return direct_; }
   bool holes() const noexcept { return holes_; }
   bool discards() const noexcept { return discards_; }
   Gate& gate() noexcept { return gate_; }
@@ -113,6 +114,7 @@ class Disk {
   std::atomic<uint64_t> sizeBytes_{0};
   std::atomic<bool> cut_{false};
   bool readOnly_ = false;
+  bool direct_ = false;
   bool holes_ = false;
   bool discards_ = false;
   std::unique_ptr<Pool> pool_, crew_;

@@ -126,6 +126,7 @@ void Executor::run(Job* job) noexcept {
 void Executor::goOn(Job* job) noexcept {
   if (job->stage == Job::Stage::claim) return claimGranted(job);
   if (job->stage == Job::Stage::cipher) return ciphered(job);
+  if (job->stage == Job::Stage::write) return ioEnded(job);
   if (job->sync.leads) return issue(job, Job::Stage::sync, IoOp::Kind::sync, nullptr, 0, 0);
   finish(job, onWire(disk_.syncs().lost()));
 }
@@ -152,13 +153,18 @@ void Executor::claimGranted(Job* job) noexcept {
   std::abort();  // none of these takes a claim
 }
 
-void Executor::issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
-                     uint64_t exportOffset) noexcept {
+void Executor::prepare(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
+                       uint64_t exportOffset) const noexcept {
   job->stage = stage;
   job->io.kind = kind;
   job->io.data = data;
   job->io.bytes = bytes;
   job->io.offset = disk_.geometry().offsetBytes + exportOffset;
+}
+
+void Executor::issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
+                     uint64_t exportOffset) noexcept {
+  prepare(job, stage, kind, data, bytes, exportOffset);
   backing_.submit(&job->io);
 }
 

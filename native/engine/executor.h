@@ -68,6 +68,8 @@ class Executor {
   bool fileIsWhole() noexcept;
   void run(Job* job) noexcept;
   void claimGranted(Job* job) noexcept;
+  void prepare(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
+               uint64_t exportOffset) const noexcept;
   void issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
              uint64_t exportOffset) noexcept;
   void sync(Job* job) noexcept;
@@ -79,6 +81,7 @@ class Executor {
   void cipher(Job* job) noexcept;
   bool handsOver(const Job* job) const noexcept;
   void carryOut(Job* job) const noexcept;
+  void help(Job* job) const noexcept;
   void ciphered(Job* job) noexcept;
 
   void read(Job* job) noexcept;
@@ -94,6 +97,7 @@ class Executor {
   void merge(Job* job, bool tail) noexcept;
   void mergeTailOrCipher(Job* job) noexcept;
   void encrypt(Job* job) const noexcept;
+  void encryptAndWrite(Job* job) const noexcept;
   void writeFile(Job* job) noexcept;
   void written(Job* job) noexcept;
 

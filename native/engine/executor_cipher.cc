@@ -17,18 +17,27 @@ void Executor::cipher(Job* job) noexcept {
   }
   const Pool::Task task{[](void* self, void* item) noexcept {
                           auto* handed = static_cast<Job*>(item);
-                          static_cast<const Executor*>(self)->carryOut(handed);
+                          static_cast<const Executor*>(self)->help(handed);
                           handed->mailbox->goOn(handed);
                         },
                         this, job};
   disk_.crew()->push({&task, 1});
 }
 
-// Alone it is done sooner here than somebody wakes up.
+// Alone it is done sooner here than somebody wakes up. A write to a file in memory would be handed over anyway, for its copy.
 bool Executor::handsOver(const Job* job) const noexcept {
   const Pool* crew = disk_.crew();
-  return job->request.length >= kCrewMinBytes && inFlight_ > 1 && crew && !Spin::crowded() &&
-         crew->busy() < kCrewBacklog * crew->threads();
+  if (!crew || crew->busy() >= kCrewBacklog * crew->threads() || Spin::crowded()) return false;
+  const uint64_t bytes = job->request.length;
+  if (job->request.command != Command::read && disk_.mapped()) return bytes >= kCrewMinBytes;
+  const uint64_t worthUs = Spin::processors() > 2 ? kCrewWorthUs : kCrewWorthUsOfTwo;
+  return inFlight_ > 1 && bytes >= worthUs * xtsKernelBytesPerUs();
+}
+
+// On a thread of the crew. It copies to the page cache, too, while it has the bytes at hand.
+void Executor::help(Job* job) const noexcept {
+  const bool writes = job->request.command != Command::read;
+  writes && !disk_.direct() ? encryptAndWrite(job) : carryOut(job);
 }
 
 // Any thread; the key is held by the job's pass.

@@ -81,6 +81,21 @@ void Executor::encrypt(Job* job) const noexcept {
   job->pass->key().encrypt(job->buffer, up(job->pieceEnd, sector()) - first, sector(), first / 512);
 }
 
+// Piece by piece: what was encrypted is still in the processor's cache when it is copied.
+void Executor::encryptAndWrite(Job* job) const noexcept {
+  const uint64_t first = down(job->pieceBegin, sector()), end = up(job->pieceEnd, sector());
+  uint64_t at = first;
+  do {
+    const uint64_t bytes = std::min<uint64_t>(kCopiedMaxBytes, end - at);
+    uint8_t* data = job->buffer + (at - first);
+    job->pass->key().encrypt(data, bytes, sector(), at / 512);
+    prepare(job, Job::Stage::write, IoOp::Kind::write, data, bytes, at);
+    while (!job->io.advance(job->io.call(disk_.fd()))) {
+    }
+    at += bytes;
+  } while (at < end && job->io.error == 0);
+}
+
 void Executor::writeFile(Job* job) noexcept {
   const uint64_t first = down(job->pieceBegin, sector());
   issue(job, Job::Stage::write, IoOp::Kind::write, job->buffer, up(job->pieceEnd, sector()) - first, first);

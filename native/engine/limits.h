@@ -46,7 +46,8 @@ constexpr size_t kStatusBytes = 16 * KiB;
 // Its payload, where a request has one, without the ids that follow: the length of the range.
 constexpr uint32_t kStatusPayloadBytes = 8;
 
-// A copy to or from the page cache up to here is made where it is submitted, not by io_uring's workers.
+// A copy to or from the page cache up to here is made where it is submitted, not by io_uring's workers. Such a piece also
+// stays in the processor's second-level cache.
 constexpr size_t kCopiedMaxBytes = 64 * KiB;
 
 // Of a file in memory that is mapped so much is known at once to be there, or is not.
@@ -68,11 +69,13 @@ constexpr uint64_t kSpinMinNs = 1'000;
 // Threads of the worker pool, where io_uring is not there. A disk's queue is rarely deeper for what they do.
 constexpr size_t kPoolThreads = 8;
 
-// Threads of a disk that do the cipher's part of long requests, beside their connections': of those no more wait than it can
-// soon do, and only of such a length that it is worth waking somebody.
+// Threads of a disk that do the cipher's part of long requests, beside those of its connections: no more wait for them than
+// they can soon do, and only such that are worth waking somebody.
 constexpr size_t kCrewThreadsMax = 7;
 constexpr size_t kCrewBacklog = 2;  // for each thread
-constexpr size_t kCrewMinBytes = 512 * KiB;
+constexpr size_t kCrewMinBytes = 128 * KiB;
+constexpr uint64_t kCrewWorthUs = 20;
+constexpr uint64_t kCrewWorthUsOfTwo = 100;  // of two processors the other one has the peer, mostly
 
 // Buffers of one sendmsg: at most IOV_MAX; a reply takes two.
 constexpr size_t kReplyVectors = 256;

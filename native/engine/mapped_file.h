@@ -24,6 +24,8 @@ class MappedFile {
   // Nothing is handed out when it is not called, or the file is no such file.
   void map(int fileFd, uint64_t bytes) noexcept;
 
+  explicit operator bool() const noexcept { return base_; }
+
   // `bytes` (not 0) of the file, to be read under reachable(); null when they are not all known to be in memory.
   const uint8_t* at(uint64_t offset, uint64_t bytes) noexcept;
 
