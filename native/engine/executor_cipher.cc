@@ -24,12 +24,13 @@ void Executor::cipher(Job* job) noexcept {
   disk_.crew()->push({&task, 1});
 }
 
-// Alone it is done sooner here than somebody wakes up. A write to a file in memory would be handed over anyway, for its copy.
+// Alone it is done sooner here than somebody wakes up. Of a long write the copy is handed over, too,
+// as io_uring would have to.
 bool Executor::handsOver(const Job* job) const noexcept {
   const Pool* crew = disk_.crew();
   if (!crew || crew->busy() >= kCrewBacklog * crew->threads() || Spin::crowded()) return false;
   const uint64_t bytes = job->request.length;
-  if (job->request.command != Command::read && disk_.mapped()) return bytes >= kCrewMinBytes;
+  if (job->request.command != Command::read && !disk_.direct()) return bytes >= kCrewMinBytes;
   const uint64_t worthUs = Spin::processors() > 2 ? kCrewWorthUs : kCrewWorthUsOfTwo;
   return inFlight_ > 1 && bytes >= worthUs * xtsKernelBytesPerUs();
 }
