@@ -38,9 +38,14 @@ void close(io_uring& ring) noexcept {
   io_uring_queue_exit(&ring);
 }
 
+// Completions wait until we enter the kernel, which interrupts us no more; the flag tells that some wait, so that those that
+// came while we worked are taken along before we answer and sleep.
+constexpr unsigned kDeferred = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+constexpr unsigned kCooperative = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+
 bool open(io_uring& ring) noexcept {
   const std::lock_guard lock(lives());
-  for (const unsigned flags : {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0u}) {
+  for (const unsigned flags : {kDeferred, kCooperative, 0u}) {
     io_uring_params params{};
     params.flags = flags;
     const int result = io_uring_queue_init_params(kRingEntries, &ring, &params);
