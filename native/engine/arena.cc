@@ -20,7 +20,7 @@ constexpr size_t pagesOf(size_t bytes) noexcept { return (bytes + kPageBytes - 1
 }  // namespace
 
 // A page that nobody may touch follows: who runs over the end of a payload is stopped there.
-Arena::Arena(size_t bytes, size_t hotBytes) : pages_(pagesOf(bytes)), used_((pages_ + 63) / 64) {
+Arena::Arena(size_t bytes, size_t hotBytes) : pages_(pagesOf(bytes)), hotBytes_(hotBytes), used_((pages_ + 63) / 64) {
   const size_t mapped = (pages_ + 1) * kPageBytes;
   void* mapping = mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap of the payload arena");

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace sealdisk {
@@ -24,12 +25,16 @@ class Arena {
   uint8_t* take(size_t bytes) noexcept;
   void give(uint8_t* run, size_t bytes) noexcept;
 
+  // The part that was touched beforehand.
+  std::span<uint8_t> hot() noexcept { return {base_, hotBytes_}; }
+
  private:
   bool used(size_t page) const noexcept { return used_[page / 64] >> (page % 64) & 1; }
   void mark(size_t first, size_t count, bool used) noexcept;
 
   uint8_t* base_;
   size_t pages_;
+  const size_t hotBytes_;
   size_t lowest_ = 0;            // no page below it is free
   std::vector<uint64_t> used_;  // one bit a page
 };

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 namespace sealdisk {
 
@@ -76,8 +77,9 @@ BackingKind backingFromEnvironment() noexcept;
 // Whether this kernel lets us use every io_uring operation that Ring needs. Asked once.
 bool ringAvailable() noexcept;
 
-// To be called on the thread that will use it. `pool` is there when the kind is not ring, else it may be null.
-std::unique_ptr<Backing> makeRing(int fileFd, int socketFd, Wake& wake);  // null when the kernel refuses
+// To be called on the thread that will use it. `pool` is there when the kind is not ring, else it may be null. `payload` is
+// memory that most operations use: it lives longer than the ring. Null when the kernel refuses a ring.
+std::unique_ptr<Backing> makeRing(int fileFd, int socketFd, Wake& wake, std::span<uint8_t> payload);
 std::unique_ptr<Backing> makePoolBacking(Pool& pool, int fileFd, int socketFd, Wake& wake);
 
 }  // namespace sealdisk

@@ -67,16 +67,16 @@ void Connection::join() {
 
 std::unique_ptr<Backing> Connection::makeBacking() {
   if (Pool* pool = disk_.pool()) return makePoolBacking(*pool, disk_.fd(), socket_.get(), mailbox_.wake());
-  return makeRing(disk_.fd(), socket_.get(), mailbox_.wake());
+  return makeRing(disk_.fd(), socket_.get(), mailbox_.wake(), store_->hotPayload());
 }
 
 void Connection::run() noexcept {
   lockOwnStack();  // where the limit forbids it the server works all the same
   try {
+    store_.emplace(mailbox_);
     backing_ = makeBacking();
     if (!backing_) throw std::runtime_error("the kernel refuses another io_uring");
     spin_.emplace();
-    store_.emplace(mailbox_);
     executor_.emplace(disk_, negotiated_, *backing_, replies_);
     channel_ = std::exchange(makeChannel_, nullptr)(socket_.get());
     receiver_.emplace(*channel_, negotiated_, *store_, *executor_, rest_);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 
 #include "engine/arena.h"
 #include "engine/job.h"
@@ -42,6 +43,9 @@ class JobStore {
   void giveAll(JobList& jobs) noexcept {
     while (Job* job = jobs.pop()) give(job);
   }
+
+  // Where most buffers lie.
+  std::span<uint8_t> hotPayload() noexcept { return arena_.hot(); }
 
  private:
   Arena arena_;

@@ -1,7 +1,8 @@
 // Backing over io_uring: one ring per connection, which also waits for the socket and the wake.
 //
 // The poll requests are one-shot and armed again when they are wanted: so one io_uring_enter submits a batch, arms the
-// polls and waits. Operations and features are probed once; whole or none.
+// polls and waits. Operations and features are probed once; whole or none. What only saves time (registered files and memory,
+// ring_known.h) is used where it is to be had.
 #include <liburing.h>
 #include <poll.h>
 
@@ -12,6 +13,7 @@
 #include "engine/backing.h"
 #include "engine/limits.h"
 #include "engine/page_cache.h"
+#include "engine/ring_known.h"
 #include "engine/wake.h"
 
 namespace sealdisk {
@@ -71,12 +73,15 @@ bool probe() noexcept {
 
 class Ring final : public Backing {
  public:
-  Ring(int fileFd, int socketFd, Wake& wake)
-      : fileFd_(fileFd), socketFd_(socketFd), wake_(wake), pageCache_(fileFd) {
+  Ring(int fileFd, int socketFd, Wake& wake, std::span<uint8_t> payload)
+      : socketFd_(socketFd), wake_(wake), pageCache_(fileFd), known_(fileFd) {
     usable_ = open(ring_);
+    if (usable_) known_.tell(ring_, payload);
   }
   ~Ring() override {
-    if (usable_) close(ring_);
+    if (!usable_) return;
+    known_.forget(ring_);
+    close(ring_);
   }
   bool usable() const noexcept { return usable_; }
 
@@ -93,10 +98,10 @@ class Ring final : public Backing {
   void take(const io_uring_cqe* completion) noexcept;
   void takeAll() noexcept;
 
-  const int fileFd_;
   const int socketFd_;
   Wake& wake_;
   PageCache pageCache_;
+  RingKnown known_;
   io_uring ring_{};
   bool usable_ = false;
   bool armed_[kTagHangUp + 1] = {};  // by tag
@@ -130,26 +135,31 @@ void Ring::flush() noexcept {
 void Ring::issue(IoOp* op) noexcept {
   io_uring_sqe* sqe = entry();
   const auto bytes = static_cast<unsigned>(op->bytes);
+  const int file = known_.file();
+  const bool fixed = known_.holds(op->data, op->bytes);
   switch (op->kind) {
     case IoOp::Kind::read:
-      io_uring_prep_read(sqe, fileFd_, op->data, bytes, op->offset);
+      fixed ? io_uring_prep_read_fixed(sqe, file, op->data, bytes, op->offset, 0)
+            : io_uring_prep_read(sqe, file, op->data, bytes, op->offset);
       break;
     case IoOp::Kind::write:
-      io_uring_prep_write(sqe, fileFd_, op->data, bytes, op->offset);
+      fixed ? io_uring_prep_write_fixed(sqe, file, op->data, bytes, op->offset, 0)
+            : io_uring_prep_write(sqe, file, op->data, bytes, op->offset);
       break;
     case IoOp::Kind::sync:
-      io_uring_prep_fsync(sqe, fileFd_, IORING_FSYNC_DATASYNC);
+      io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
       break;
     case IoOp::Kind::punch:
-      io_uring_prep_fallocate(sqe, fileFd_, kPunchMode, op->offset, op->bytes);
+      io_uring_prep_fallocate(sqe, file, kPunchMode, op->offset, op->bytes);
       break;
     case IoOp::Kind::zero:
-      io_uring_prep_fallocate(sqe, fileFd_, kZeroMode, op->offset, op->bytes);
+      io_uring_prep_fallocate(sqe, file, kZeroMode, op->offset, op->bytes);
       break;
     case IoOp::Kind::cache:
-      io_uring_prep_fadvise(sqe, fileFd_, op->offset, static_cast<off_t>(op->bytes), POSIX_FADV_WILLNEED);
+      io_uring_prep_fadvise(sqe, file, op->offset, static_cast<off_t>(op->bytes), POSIX_FADV_WILLNEED);
       break;
   }
+  known_.mark(sqe);
   io_uring_sqe_set_data(sqe, op);
 }
 
@@ -220,8 +230,8 @@ bool ringAvailable() noexcept {
   return available;
 }
 
-std::unique_ptr<Backing> makeRing(int fileFd, int socketFd, Wake& wake) {
-  auto ring = std::make_unique<Ring>(fileFd, socketFd, wake);
+std::unique_ptr<Backing> makeRing(int fileFd, int socketFd, Wake& wake, std::span<uint8_t> payload) {
+  auto ring = std::make_unique<Ring>(fileFd, socketFd, wake, payload);
   if (!ring->usable()) return nullptr;
   return ring;
 }
