@@ -69,7 +69,9 @@ std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
 
   const BackingKind kind = backingFromEnvironment();
   if (kind == BackingKind::ring && !ringAvailable()) failWith(ENOSYS, "io_uring");
-  if (kind == BackingKind::pool || !ringAvailable()) disk->pool_ = std::make_unique<Pool>(kPoolThreads);
+  if (kind == BackingKind::pool || !ringAvailable()) {
+    disk->pool_ = std::make_unique<Pool>(options.direct ? kDirectPoolThreads : kPoolThreads);
+  }
   const size_t helpers = std::min<size_t>(Spin::processors() - 1, kCrewThreadsMax);
   if (helpers > 0) disk->crew_ = std::make_unique<Pool>(helpers);
   return disk;

@@ -68,6 +68,9 @@ constexpr uint64_t kSpinMinNs = 1'000;
 
 // Threads of the worker pool, where io_uring is not there. A disk's queue is rarely deeper for what they do.
 constexpr size_t kPoolThreads = 8;
+// Past the page cache each operation waits for the disk in a thread of its own: as many as the kernel sends at once. They are
+// all started beforehand, since there may be no memory for another later.
+constexpr size_t kDirectPoolThreads = 128;
 
 // Threads of a disk that do the cipher's part of long requests, beside those of its connections: no more wait for them than
 // they can soon do, and only such that are worth waking somebody.

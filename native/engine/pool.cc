@@ -111,11 +111,7 @@ void Pool::push(std::span<const Task> tasks) {
     const std::lock_guard lock(mutex_);
     queue_.insert(queue_.end(), tasks.begin(), tasks.end());
   }
-  if (tasks.size() == 1) {
-    filled_.notify_one();
-  } else {
-    filled_.notify_all();
-  }
+  for (size_t i = 0; i < tasks.size(); ++i) filled_.notify_one();
 }
 
 void Pool::work() noexcept {

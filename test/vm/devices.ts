@@ -58,6 +58,16 @@ export class MappedDevice {
   /** From now on, and for what waits: another target. */
   become(target: string): void {
     run('dmsetup', 'reload', this.#name, '--table', this.#line(target));
+    this.release();
+  }
+
+  /** Keeps from now on what is asked of it, until it is released. */
+  hold(): void {
+    run('dmsetup', 'suspend', '--noflush', '--nolockfs', this.#name);
+  }
+
+  /** Twice is fine. */
+  release(): void {
     run('dmsetup', 'resume', '--noflush', '--nolockfs', this.#name);
   }
 
