@@ -1,7 +1,7 @@
 // One measurement: a load on a server, with what it cost the server.
 
 import { execFile } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -18,6 +18,27 @@ function cpuSeconds(pid) {
     .replace(/^.*\) /s, '')
     .split(' ');
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+/** What the disk under a folder has done (/proc/diskstats, Documentation/admin-guide/iostats.rst); undefined where it has none. */
+function diskTime(folder) {
+  const { dev } = statSync(folder);
+  const number = [(dev >> 8) & 0xfff, (dev & 0xff) | ((dev >> 12) & 0xfff00)];
+  const line = readFileSync('/proc/diskstats', 'utf8')
+    .split('\n')
+    .map((text) => text.trim().split(/\s+/).map(Number))
+    .find(([major, minor]) => major === number[0] && minor === number[1]);
+  return line && { busyMs: line[12], waitedMs: line[13] };
+}
+
+/** `measure`, and how many operations were at the disk under the folder while it had any, on average. */
+export async function withDepth(folder, measure) {
+  const before = diskTime(folder);
+  const result = await measure();
+  const after = diskTime(folder);
+  return after
+    ? { ...result, depth: (after.waitedMs - before.waitedMs) / (after.busyMs - before.busyMs) }
+    : result;
 }
 
 const bounded = async (file, args, seconds) =>
@@ -40,17 +61,22 @@ export async function load(server, what, seconds) {
 async function fio(engine, what, seconds) {
   const output = join(tmpdir(), `sealdisk-fio-${process.pid}.json`);
   try {
-    const job = [
+    const options = [
       '--name=job',
       ...engine,
       ...fioArguments(what),
       '--time_based',
       `--runtime=${Math.round(seconds * 1000)}ms`,
     ];
-    await bounded('fio', [...job, '--output-format=json', `--output=${output}`], 30 + seconds);
-    const { read, write } = JSON.parse(readFileSync(output, 'utf8')).jobs[0];
-    const side = what.write ? write : read;
-    return { perSecond: side.iops, p99Us: side.clat_ns.percentile['99.000000'] / 1e3 };
+    await bounded('fio', [...options, '--output-format=json', `--output=${output}`], 30 + seconds);
+    const job = JSON.parse(readFileSync(output, 'utf8')).jobs[0];
+    const side = what.write ? job.write : job.read;
+    const cpuSeconds = ((job.usr_cpu + job.sys_cpu) / 100) * (job.job_runtime / 1e3);
+    return {
+      perSecond: side.iops,
+      p99Us: side.clat_ns.percentile['99.000000'] / 1e3,
+      ownCpuPerGiB: cpuSeconds / (side.io_bytes / GIB),
+    };
   } finally {
     rmSync(output, { force: true });
   }
@@ -61,5 +87,8 @@ export const fioOverNbd = (server, what, size, seconds) =>
   fio(['--ioengine=nbd', `--uri=${server.uri}`, `--size=${size}`], what, seconds);
 
 /** With fio's io_uring engine on a file, past the page cache. */
-export const fioOnFile = (path, size, what, seconds) =>
-  fio(['--ioengine=io_uring', '--direct=1', `--filename=${path}`, `--size=${size}`], what, seconds);
+export async function fioOnFile(path, size, what, seconds) {
+  const engine = ['--ioengine=io_uring', '--direct=1', `--filename=${path}`, `--size=${size}`];
+  const { ownCpuPerGiB, ...seen } = await fio(engine, what, seconds);
+  return { ...seen, cpuPerGiB: ownCpuPerGiB };
+}

@@ -17,6 +17,7 @@ export function summary(rounds) {
     p50Us: of('p50Us'),
     p99Us: of('p99Us'),
     cpuPerGiB: of('cpuPerGiB'),
+    depth: of('depth'),
     verified: rounds.reduce((sum, { verified = 0 }) => sum + verified, 0),
   };
 }
@@ -24,11 +25,12 @@ export function summary(rounds) {
 const fixed = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : '');
 const times = (value) => (Number.isFinite(value) ? `**${value.toFixed(2)}**` : '');
 
-function figure(what, { perSecond, spread: s, p99Us, cpuPerGiB }) {
+function figure(what, { perSecond, spread: s, p99Us, cpuPerGiB, depth }) {
   const value = inUnit(what, perSecond);
   const unit = what.unit === 'k/s' ? `${fixed(value, value < 100 ? 1 : 0)} k/s` : `${fixed(value, 2)} GB/s`;
   const tail = Number.isFinite(cpuPerGiB) ? `, ${fixed(cpuPerGiB, 2)} CPU s` : '';
-  return `${unit} ±${fixed(100 * s, 0)} %, p99 ${fixed(p99Us, 0)} µs${tail}`;
+  const atDisk = Number.isFinite(depth) ? `, ${fixed(depth, 1)} at the disk` : '';
+  return `${unit} ±${fixed(100 * s, 0)} %, p99 ${fixed(p99Us, 0)} µs${tail}${atDisk}`;
 }
 
 /** One section: a table of the cases by server, and ratios of the first server to the others. */
