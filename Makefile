@@ -3,7 +3,7 @@
 .PHONY: setup build build-tests demo test bench bench-compare compare lint clean
 
 BIN := node_modules/.bin
-SRC := $(shell find src -name '*.ts' 2>/dev/null) tsconfig.json package.json
+SRC := $(shell find src -name '*.ts' 2>/dev/null) scripts/bundle.mjs tsconfig.json package.json
 TESTS := $(shell find test -name '*.ts' 2>/dev/null) tsconfig.test.json
 NATIVE := $(wildcard native/*.cc native/addon/* native/crypto/* native/engine/* native/netlink/* native/tls/*) binding.gyp
 SHELL_SCRIPTS = $(shell grep -lIE '^\#!/bin/(ba)?sh' $(shell find scripts .ci -type f))
@@ -15,7 +15,7 @@ build: dist/.built build/Release/sealdisk.node
 
 dist/.built: $(SRC)
 	$(BIN)/tsc -p .
-	@if [ -f dist/cli/main.js ]; then chmod +x dist/cli/main.js; fi
+	@node scripts/bundle.mjs
 	@touch $@
 
 build/Release/sealdisk.node: $(NATIVE)

@@ -35,7 +35,8 @@ function luks(path, size) {
 
 /** sealdisk from a build of it; `extra` are options of its serve, `env` is added to its environment. */
 export const sealdisk = (name, root, { extra = [], env = {} } = {}) => {
-  const main = join(root, 'dist/cli/main.js');
+  // Before the bundles, the program was what the compiler wrote.
+  const main = ['dist/bin/sealdisk.cjs', 'dist/cli/main.js'].map((file) => join(root, file)).find(existsSync);
   const pool = (dir) => join(dir, 'pool');
   return {
     name,

@@ -13,8 +13,8 @@ const LINE = `
 set -e
 export SEALDISK_POOL=$VM_SCRATCH/pool
 mkdir -p "$SEALDISK_POOL"
-node dist/cli/main.js create "$VM_SCRATCH/a.disk" --size ${SIZE} >/dev/null
-nbd=$(node dist/cli/main.js attach "$VM_SCRATCH/a.disk" --no-standby | tail -n 1)
+node dist/bin/sealdisk.cjs create "$VM_SCRATCH/a.disk" --size ${SIZE} >/dev/null
+nbd=$(node dist/bin/sealdisk.cjs attach "$VM_SCRATCH/a.disk" --no-standby | tail -n 1)
 truncate -s ${SIZE} "$VM_SCRATCH/b.img" && truncate -s +16M "$VM_SCRATCH/b.img"
 loop=$(losetup -f --show "$VM_SCRATCH/b.img")
 format="--type luks2 --cipher aes-xts-plain64 --key-size 512 --sector-size 4096 --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
@@ -28,7 +28,7 @@ for device in "$nbd" /dev/mapper/bench; do measure "$device" 3 "fill $device" --
 CASES
 cryptsetup close bench
 losetup -d "$loop"
-node dist/cli/main.js detach "$nbd" >/dev/null
+node dist/bin/sealdisk.cjs detach "$nbd" >/dev/null
 `;
 
 /** A section of the page. */

@@ -34,7 +34,7 @@ import {
 } from './state.js';
 import type { ServerReport } from './supervisor.js';
 
-const SUPERVISOR = fileURLToPath(new URL('./supervisor-main.js', import.meta.url));
+const SUPERVISOR = fileURLToPath(new URL('../../dist/bin/supervisor-main.cjs', import.meta.url));
 /** What another program connected a device with need not be one. */
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const STATUS_TIMEOUT_MS = 2_000;

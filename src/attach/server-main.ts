@@ -1,5 +1,5 @@
 /**
- * Entry of the server process: `server-main.js REQUEST-JSON`, with an IPC channel to its supervisor.
+ * Entry of the server process: `server-main.cjs REQUEST-JSON`, with an IPC channel to its supervisor.
  *
  * It loads everything and stands by, without a key, until the supervisor says how to start.
  */
@@ -41,16 +41,20 @@ for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
   );
 }
 
-try {
-  engine().protectProcess({ lockMemory: true, oomScoreAdj: OOM_SCORE_ADJ });
-  const takeover = (await told) === 'takeover';
-  // From here on the attachment outlives its supervisor, and is ended by detach alone.
-  process.on('disconnect', () => log.warn({ event: 'supervisor_gone' }, 'the supervisor is gone'));
-  const { state } = await AttachmentServer.start(request, takeover, log, () => process.exit(0));
-  await report({ kind: 'ready', state });
-} catch (error) {
-  const failure = catalogued(error);
-  log.error({ event: 'server_failed', code: failure.code, err: failure.cause }, failure.message);
-  await report({ kind: 'failed', error: failure.toJSON() as never });
-  process.exit(failure.exitCode);
+async function main(): Promise<void> {
+  try {
+    engine().protectProcess({ lockMemory: true, oomScoreAdj: OOM_SCORE_ADJ });
+    const takeover = (await told) === 'takeover';
+    // From here on the attachment outlives its supervisor, and is ended by detach alone.
+    process.on('disconnect', () => log.warn({ event: 'supervisor_gone' }, 'the supervisor is gone'));
+    const { state } = await AttachmentServer.start(request, takeover, log, () => process.exit(0));
+    await report({ kind: 'ready', state });
+  } catch (error) {
+    const failure = catalogued(error);
+    log.error({ event: 'server_failed', code: failure.code, err: failure.cause }, failure.message);
+    await report({ kind: 'failed', error: failure.toJSON() as never });
+    process.exit(failure.exitCode);
+  }
 }
+
+void main();

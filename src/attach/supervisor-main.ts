@@ -1,4 +1,4 @@
-/** Entry of the supervisor process: `supervisor-main.js REQUEST-JSON`, with an IPC channel to the attach command. */
+/** Entry of the supervisor process: `supervisor-main.cjs REQUEST-JSON`, with an IPC channel to the attach command. */
 
 import { catalogued } from '../errors.js';
 import { openLog } from '../log.js';
@@ -18,11 +18,15 @@ function report(outcome: ServerReport): void {
 
 for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
 
-try {
-  await supervise(request, log, report);
-} catch (error) {
-  const failure = catalogued(error);
-  log.error({ event: 'supervisor_failed', code: failure.code, err: failure.cause }, failure.message);
-  report({ kind: 'failed', error: failure.toJSON() as never });
-  process.exitCode = failure.exitCode;
+async function main(): Promise<void> {
+  try {
+    await supervise(request, log, report);
+  } catch (error) {
+    const failure = catalogued(error);
+    log.error({ event: 'supervisor_failed', code: failure.code, err: failure.cause }, failure.message);
+    report({ kind: 'failed', error: failure.toJSON() as never });
+    process.exitCode = failure.exitCode;
+  }
 }
+
+void main();

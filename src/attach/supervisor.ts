@@ -27,7 +27,7 @@ export type ServerReport =
 /** What a server that stands by is told: serve a new device, or one whose server died. */
 export type ServerStart = 'first' | 'takeover';
 
-const SERVER = fileURLToPath(new URL('./server-main.js', import.meta.url));
+const SERVER = fileURLToPath(new URL('../../dist/bin/server-main.cjs', import.meta.url));
 /** The OOM killer takes nearly anything else first; servers begin with it, and go further when they are loaded. */
 const OOM_SCORE_ADJ = -999;
 const FIRST_PAUSE_MS = 100;

@@ -1,10 +1,10 @@
 /** sealdisk attach: a disk as /dev/nbdN. */
 
 import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
 import { attach } from '../attach/attachments.js';
 import { indexOf } from '../attach/kernel-device.js';
 import { canonicalKeyUri } from '../kms/uri.js';
-import { type Command, InvalidArgumentError } from './commander.js';
 import {
   absolute,
   action,

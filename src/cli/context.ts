@@ -2,9 +2,9 @@
 
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { catalogued, fail, isFailure } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
-import { type Command, InvalidArgumentError, Option } from './commander.js';
 import { printFailure } from './output.js';
 import { parseDuration, parseDurationOrForever } from './units.js';
 

@@ -1,9 +1,9 @@
 /** sealdisk create: a new disk. */
 
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { createDisk } from '../disk/create.js';
 import { openProvider } from '../kms/registry.js';
 import { DEFAULT_KEY_URI } from '../kms/uri.js';
-import { type Command, InvalidArgumentError, Option } from './commander.js';
 import { absolute, action, argument, type CommonOptions, common, environmentOf } from './context.js';
 import { printJson, printLine } from './output.js';
 import { formatSize, parseSize } from './units.js';

@@ -1,7 +1,7 @@
 /** sealdisk detach: the end of an attachment. */
 
+import type { Command } from 'commander';
 import { detach } from '../attach/attachments.js';
-import type { Command } from './commander.js';
 import { action, type CommonOptions, common } from './context.js';
 import { printJson, printLine } from './output.js';
 

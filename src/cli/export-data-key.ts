@@ -1,11 +1,11 @@
 /** sealdisk export-data-key: the data key in a file, for recovery with cryptsetup. */
 
 import { closeSync, constants, fsyncSync, openSync, rmSync } from 'node:fs';
+import type { Command } from 'commander';
 import { unwrapDataKey } from '../disk/envelope.js';
 import { readDisk } from '../disk/read.js';
 import { errnoOf, fail } from '../errors.js';
 import { openProvider } from '../kms/registry.js';
-import type { Command } from './commander.js';
 import { absolute, action, type CommonOptions, common, environmentOf } from './context.js';
 import { confirm, printJson, printNote } from './output.js';
 

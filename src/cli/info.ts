@@ -1,10 +1,10 @@
 /** sealdisk info: what a disk's header says, and how it is in service. */
 
+import type { Command } from 'commander';
 import { type Attachment, find } from '../attach/attachments.js';
 import { indexOf } from '../attach/kernel-device.js';
 import { type DiskDescription, readDisk } from '../disk/read.js';
 import { fail } from '../errors.js';
-import type { Command } from './commander.js';
 import { absolute, action, type CommonOptions, common } from './context.js';
 import { printFields, printJson } from './output.js';
 import { formatSize } from './units.js';

@@ -1,11 +1,11 @@
 /** sealdisk key: the keys of the embedded KMS. */
 
 import { join } from 'node:path';
+import type { Command } from 'commander';
 import { type Attachment, list } from '../attach/attachments.js';
 import type { KeyInfo } from '../kms/local/info.js';
 import { LocalKms } from '../kms/local/local-kms.js';
 import { schemeIds } from '../kms/registry.js';
-import type { Command } from './commander.js';
 import { action, type CommonOptions, common, environmentOf } from './context.js';
 import { confirm, printFields, printJson, printLine, printNote, printTable } from './output.js';
 

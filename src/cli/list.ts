@@ -1,7 +1,7 @@
 /** sealdisk list: the disks in service on this machine. */
 
+import type { Command } from 'commander';
 import { list } from '../attach/attachments.js';
-import type { Command } from './commander.js';
 import { action, type CommonOptions, common } from './context.js';
 import { printJson, printTable } from './output.js';
 import { formatSize } from './units.js';

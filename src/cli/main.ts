@@ -2,8 +2,8 @@
 /** The command line: wires the commands, each in a file of its own. Only the command that is asked for is loaded. */
 
 import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
 import { EXIT_CODES } from '../errors.js';
-import { Command } from './commander.js';
 import { watchOutput } from './output.js';
 
 interface CommandFile {
@@ -38,5 +38,10 @@ const program = new Command('sealdisk')
 watchOutput();
 const asked = process.argv[2] ?? '';
 const wanted = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
-for (const name of wanted) (await COMMANDS[name]?.())?.register(program);
-await program.parseAsync();
+
+async function main(): Promise<void> {
+  for (const name of wanted) (await COMMANDS[name]?.())?.register(program);
+  await program.parseAsync();
+}
+
+void main();

@@ -1,9 +1,9 @@
 /** sealdisk resize: a disk larger or smaller, in service or not. */
 
+import type { Command } from 'commander';
 import { indexOf } from '../attach/kernel-device.js';
 import { resize } from '../attach/resize.js';
 import type { SizeChange } from '../disk/resize.js';
-import type { Command } from './commander.js';
 import { absolute, action, argument, type CommonOptions, common } from './context.js';
 import { printJson, printLine } from './output.js';
 import { formatSize, parseSize } from './units.js';

@@ -1,9 +1,9 @@
 /** The TLS options of sealdisk serve, and which of them go together. */
 
 import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
 import type { TlsOptions } from '../attach/serve/tls.js';
 import { fail } from '../errors.js';
-import { type Command, Option } from './commander.js';
 
 export interface TlsWords {
   readonly tls?: 'off' | 'on' | 'require';

@@ -1,6 +1,7 @@
 /** sealdisk serve: disks on sockets, for any NBD client. */
 
 import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
 import { live } from '../attach/serve/life.js';
 import { type ServeOptions, type Serving, serve } from '../attach/serve/serve.js';
 import { inheritedSockets, openNotify } from '../attach/serve/systemd.js';
@@ -8,7 +9,6 @@ import { fail } from '../errors.js';
 import { canonicalKeyUri } from '../kms/uri.js';
 import { openLog } from '../log.js';
 import type { ListenAddress } from '../nbd/server.js';
-import { type Command, InvalidArgumentError } from './commander.js';
 import {
   absolute,
   action,

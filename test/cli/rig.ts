@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
 
-export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+export const MAIN = fileURLToPath(new URL('../../dist/bin/sealdisk.cjs', import.meta.url));
 export const DEADLINE_MS = 60_000;
 
 export interface Ran {

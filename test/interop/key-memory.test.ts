@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import t from 'tap';
 import { found, foundInProcess, secretsOf } from '../engine/memory-search.js';
 
-const CLI = 'dist/cli/main.js';
+const CLI = 'dist/bin/sealdisk.cjs';
 const DEADLINE_MS = 60_000;
 
 async function until(what: string, holds: () => boolean): Promise<void> {

@@ -60,7 +60,7 @@ const OUTCOMES = /^(ATTACH_SERVER_DIED|attached)$/;
 const reached = (point: keyof typeof POINTS) => until(point, POINTS[point]);
 
 t.test('the command, when its device is configured: the attachment comes to be without it', async (t) => {
-  const command: ChildProcess = spawn(process.execPath, ['dist/cli/main.js', 'attach', disk.path], {
+  const command: ChildProcess = spawn(process.execPath, ['dist/bin/sealdisk.cjs', 'attach', disk.path], {
     stdio: 'ignore',
   });
   await reached('its device is configured');

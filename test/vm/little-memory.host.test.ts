@@ -14,18 +14,18 @@ const MEMORY = '256M';
 
 const LINE = `
 set -eo pipefail
-sealdisk() { node dist/cli/main.js "$@"; }
+sealdisk() { node dist/bin/sealdisk.cjs "$@"; }
 noise() { openssl enc -aes-128-ctr -K 00 -iv 00 -in /dev/zero 2>/dev/null | head -c 200M || :; }
 disk=$SEALDISK_POOL/data.disk
 mkdir -p "$SEALDISK_POOL"
 sealdisk key create --alias small
 sealdisk create "$disk" --size 200M --key alias/small
 device=$(sealdisk attach "$disk")
-server=$(pgrep -of -- server-main.js)
+server=$(pgrep -of -- server-main.cjs)
 noise | dd of="$device" bs=1M iflag=fullblock conv=fsync,notrunc status=none
 echo 3 >/proc/sys/vm/drop_caches
 noise | cmp - "$device"
-[[ $(pgrep -of -- server-main.js) == "$server" ]]
+[[ $(pgrep -of -- server-main.cjs) == "$server" ]]
 echo "written, read, and served by one server"
 `;
 

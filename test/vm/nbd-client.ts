@@ -31,7 +31,7 @@ export async function serve(
   const where = over === 'unix' ? ['--socket', socket] : ['--listen', '127.0.0.1:0'];
   const child = spawn(
     process.execPath,
-    ['dist/cli/main.js', 'serve', disk.path, '--log-level', 'warn', ...where, ...options],
+    ['dist/bin/sealdisk.cjs', 'serve', disk.path, '--log-level', 'warn', ...where, ...options],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
     },

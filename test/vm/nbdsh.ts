@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import { createInterface, type Interface } from 'node:readline';
 import type { Test } from 'tap';
 
-const MAIN = 'dist/cli/main.js';
+const MAIN = 'dist/bin/sealdisk.cjs';
 
 /** Payloads are one byte repeated: what is read is told as that byte, as 'mixed', or as the errno. */
 const DRIVER = `

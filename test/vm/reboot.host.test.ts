@@ -9,7 +9,7 @@ import t from 'tap';
 const TIMEOUT_S = 300;
 const PRELUDE = `
 set -e
-sealdisk() { node dist/cli/main.js "$@"; }
+sealdisk() { node dist/bin/sealdisk.cjs "$@"; }
 disk=$SEALDISK_POOL/data.disk
 mkdir -p "$SEALDISK_POOL" /run/data
 `;

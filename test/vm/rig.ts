@@ -25,7 +25,7 @@ const POLL_MS = 50;
 /** What a guest needs to start Node on a machine that does nothing else. */
 const QUIET_START_MS = 500;
 const SIZE_BYTES = 48n * 1024n * 1024n;
-const MAIN = 'dist/cli/main.js';
+const MAIN = 'dist/bin/sealdisk.cjs';
 const RUN_DIR = '/run/sealdisk';
 
 export const poolDir = process.env.SEALDISK_POOL ?? '';
@@ -201,11 +201,11 @@ export function processes(pattern: RegExp): Process[] {
 
 /** The processes of a disk's attachment. `standby` is the second server. */
 export function processesOf(disk: CreatedDisk, serverPid?: number) {
-  const all = processes(/(server|supervisor)-main\.js/).filter((one) => one.command.includes(disk.uuid));
-  const servers = all.filter((one) => one.command.includes('server-main.js'));
+  const all = processes(/(server|supervisor)-main\.cjs/).filter((one) => one.command.includes(disk.uuid));
+  const servers = all.filter((one) => one.command.includes('server-main.cjs'));
   return {
     all,
-    supervisor: all.find((one) => one.command.includes('supervisor-main.js')),
+    supervisor: all.find((one) => one.command.includes('supervisor-main.cjs')),
     servers,
     standby: servers.find((one) => one.pid !== serverPid),
   };
@@ -236,7 +236,7 @@ export const remains = (): string[] => traces().filter((one) => !foreign.include
 function traces(): string[] {
   const devices = readdirSync('/sys/block').filter((name) => existsSync(`/sys/block/${name}/pid`));
   const folders = existsSync(RUN_DIR) ? readdirSync(RUN_DIR) : [];
-  const left = processes(/(server|supervisor)-main\.js/).map((one) => `${one.pid} ${one.command}`);
+  const left = processes(/(server|supervisor)-main\.cjs/).map((one) => `${one.pid} ${one.command}`);
   return [...devices, ...folders, ...left];
 }
 

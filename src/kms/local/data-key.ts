@@ -3,12 +3,12 @@
  * only, and the material is freed before the answer.
  */
 
+import sodium from 'sodium-native';
 import { fail } from '../../errors.js';
 import type { EncryptionContext, SecretBytes } from '../provider.js';
 import { peekEnvelope, unwrap, wrap } from './envelope.js';
 import { type KeyRecord, openMaterial } from './record.js';
 import { allocSecret, consumeSecret, freeSecret } from './secret.js';
-import sodium from './sodium.js';
 import type { OpenStore } from './store.js';
 
 /** Plaintext in secure memory, which the caller frees or hands on, and the key that wraps it. */

@@ -13,11 +13,11 @@
  * only a blob that is whole can be told to belong to another context.
  */
 
+import sodium from 'sodium-native';
 import { fail } from '../../errors.js';
 import type { EncryptionContext, SecretBytes } from '../provider.js';
 import { KEY_BYTES, NONCE_BYTES, seal, TAG_BYTES, unsealSecret } from './seal.js';
 import { allocSecret, consumeSecret, freeSecret } from './secret.js';
-import sodium from './sodium.js';
 
 export const PLAINTEXT_MAX_BYTES = 1024;
 /** As AWS KMS: 8 KiB of canonical context. */

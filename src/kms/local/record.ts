@@ -7,11 +7,11 @@
  * `generation` grows by one with each write of the record.
  */
 
+import sodium from 'sodium-native';
 import { fail } from '../../errors.js';
 import type { KeyState, SecretBytes } from '../provider.js';
 import { KEY_BYTES, seal, unsealPlain, unsealSecret } from './seal.js';
 import { allocSecret, freeSecret } from './secret.js';
-import sodium from './sodium.js';
 
 /** The one spec that can wrap data keys. Records of other specs are refused for use. */
 export const SYMMETRIC_SPEC = 'AES_256';

@@ -9,12 +9,12 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import sodium from 'sodium-native';
 import { fail } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
 import { writeDurably } from './durable.js';
 import { KEY_BYTES } from './seal.js';
 import { allocSecret, freeSecret } from './secret.js';
-import sodium from './sodium.js';
 
 const pathOf = (dir: string): string => join(dir, 'root.key');
 

@@ -7,9 +7,9 @@
  * another, renamed or altered does not open.
  */
 
+import sodium from 'sodium-native';
 import type { SecretBytes } from '../provider.js';
 import { allocSecret, freeSecret } from './secret.js';
-import sodium from './sodium.js';
 
 export const NONCE_BYTES = sodium.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
 export const TAG_BYTES = sodium.crypto_aead_xchacha20poly1305_ietf_ABYTES;

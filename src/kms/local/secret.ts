@@ -5,9 +5,9 @@
  * never held in memory that can be swapped out.
  */
 
+import sodium from 'sodium-native';
 import { fail } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
-import sodium from './sodium.js';
 
 // The published types are older than this function.
 const { sodium_free } = sodium as unknown as { sodium_free(buffer: Buffer): void };
