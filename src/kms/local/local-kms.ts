@@ -8,7 +8,7 @@
  */
 
 import { fail, isFailure, type SealdiskError } from '../../errors.js';
-import type { EncryptionContext } from '../provider.js';
+import type { EncryptionContext, KeyDescription } from '../provider.js';
 import { parseKeyUri, SERVICE_ALIAS } from '../uri.js';
 import { aliasesOf, checkFree, checkNewAlias, find, point } from './alias.js';
 import { type AuditEntry, appendAudit } from './audit.js';
@@ -18,6 +18,7 @@ import { Deadline } from './deadline.js';
 import { PLAINTEXT_MAX_BYTES, peekEnvelope } from './envelope.js';
 import { infoOf, type KeyInfo } from './info.js';
 import { DELETION_WINDOW_DAYS, type Verb } from './lifecycle.js';
+import { KeyLook } from './look.js';
 import { SYMMETRIC_SPEC } from './record.js';
 import { freeSecret } from './secret.js';
 import { catalogued, type OpenStore, Store } from './store.js';
@@ -41,6 +42,7 @@ type Draft = { -readonly [K in keyof AuditEntry]: AuditEntry[K] };
 
 export class LocalKms {
   readonly #store: Store;
+  readonly #looks = new Map<string, KeyLook<KeyDescription>>();
 
   private constructor(dir: string) {
     this.#store = new Store(dir);
@@ -91,6 +93,19 @@ export class LocalKms {
         return infoOf(record, aliasesOf(aliases, record.keyId));
       });
     });
+  }
+
+  /** State of the key `keyId`; asked again and again it costs little. */
+  async stateOf(keyId: string, call?: LocalCallOptions): Promise<KeyDescription> {
+    const { canonical, ref } = parseKeyUri(keyId);
+    if (ref.kind !== 'keyId') return this.describeKey(canonical, call);
+    const look = this.#looks.get(canonical) ?? new KeyLook<KeyDescription>(this.#store.dir, ref.keyId);
+    this.#looks.set(canonical, look);
+    const read = async (store: OpenStore): Promise<KeyDescription> => {
+      const { state, serviceKey } = await find(store, canonical);
+      return { keyId: ref.keyId, state, serviceKey };
+    };
+    return this.#bound(canonical, call, ignore, () => look.at(() => this.#store.read(canonical, read)));
   }
 
   /** The key id that `ref` names now. */

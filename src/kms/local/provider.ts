@@ -71,7 +71,9 @@ class LocalProvider implements KeyProvider, CanWatch {
   }
 
   async describeKey(keyId: string | undefined, options: CallOptions): Promise<KeyDescription> {
-    return this.#contract(() => this.#kms.describeKey(keyId ?? this.keyUri, options));
+    return this.#contract(() =>
+      keyId === undefined ? this.#kms.describeKey(this.keyUri, options) : this.#kms.stateOf(keyId, options),
+    );
   }
 
   watch(keyId: string, onChange: () => void): { close(): void } {
