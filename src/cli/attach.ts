@@ -33,7 +33,7 @@ export function register(program: Command): void {
     .description('unwrap the key and connect the disk to the kernel; prints the device')
     .argument('<disk>', 'file or block device made by sealdisk create')
     .option('--device <path>', 'the device to use, as /dev/nbd0; else a free one', parseDevice)
-    .option('--no-standby', 'no second server waits for the first to die: 60 MB less, a slower takeover');
+    .option('--no-standby', 'no second server waits for the first to die: 10 MB less, a slower takeover');
   common(leaseOptions(command), 'sealdisk attach /var/lib/sealdisk/data.disk --on-key-loss hang').action(
     action(async (disk: string, options: Options) => {
       checkLeaseOptions(options);
