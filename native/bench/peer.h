@@ -28,16 +28,18 @@ inline uint64_t nowNs() {
   return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
+// Big-endian, as all of NBD.
 template <typename T>
 uint8_t* storeBig(uint8_t* to, T value) {
-  for (size_t i = sizeof value; i-- > 0; value = static_cast<T>(value >> 8 * (sizeof value > 1))) to[i] = static_cast<uint8_t>(value);
+  for (size_t i = 0; i < sizeof value; ++i) to[i] = static_cast<uint8_t>(uint64_t{value} >> 8 * (sizeof value - 1 - i));
   return to + sizeof value;
 }
+
 template <typename T>
 T loadBig(const uint8_t* from) {
-  T value = 0;
-  for (size_t i = 0; i < sizeof value; ++i) value = static_cast<T>(value << 8 * (sizeof value > 1) | from[i]);
-  return value;
+  uint64_t value = 0;
+  for (size_t i = 0; i < sizeof(T); ++i) value = value << 8 | from[i];
+  return static_cast<T>(value);
 }
 
 class Peer {
@@ -68,6 +70,7 @@ class Peer {
       receiveReplies();
     }
   }
+
   void leave() {
     uint8_t request[28];
     header(request, kDisconnect, 0, 0, 0);
@@ -122,6 +125,7 @@ class Peer {
       if (type == 3 && loadBig<uint16_t>(payload.data()) == 0) sizeBytes_ = loadBig<uint64_t>(payload.data() + 2);
     }
   }
+
   void option(uint32_t code, const uint8_t* data, size_t bytes) {
     std::vector<uint8_t> out(16 + bytes);
     storeBig(storeBig(storeBig(out.data(), uint64_t{0x49484156454F5054}), code), static_cast<uint32_t>(bytes));
@@ -149,6 +153,7 @@ class Peer {
     slot.sentNs = nowNs();
     ++waiting_;
   }
+
   void ask(Slot& slot) {
     if (left_ == 0) return;
     --left_;
@@ -162,6 +167,7 @@ class Peer {
     }
     queue(slot, work_.writes ? kWrite : kRead);
   }
+
   // One recv, and what is whole of it; a reply that is larger than the buffer is taken in to its end.
   void receiveReplies() {
     inEnd_ += stream_.receiveSome(in_.data() + inEnd_, in_.size() - inEnd_);
@@ -184,6 +190,7 @@ class Peer {
     std::memmove(in_.data(), in_.data() + at, inEnd_ - at);
     inEnd_ -= at;
   }
+
   void takeRest(const Slot& slot, size_t have, size_t bytes) {
     while (have < bytes) {
       const size_t got = std::min(bytes - have, in_.size());
@@ -192,6 +199,7 @@ class Peer {
       have += some;
     }
   }
+
   void ended(Slot& slot) {
     ++requestsInAll;
     if (counts_ && !slot.readsBack) {

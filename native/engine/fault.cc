@@ -4,8 +4,6 @@
 
 #include <mutex>
 
-#include "crypto/residue.h"
-
 namespace sealdisk {
 
 thread_local sigjmp_buf* fault::recovery = nullptr;
@@ -37,7 +35,5 @@ void catchFaults() noexcept {
     sigaction(SIGBUS, &action, &before);
   });
 }
-
-void clearAfterFault() noexcept { clearResidue(); }
 
 }  // namespace sealdisk

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <csetjmp>
 
+#include "crypto/residue.h"
+
 namespace sealdisk {
 
 namespace fault {
@@ -18,8 +20,6 @@ extern thread_local sigjmp_buf* recovery;
 // Takes SIGBUS for the process, once. What was set for it before still gets the faults of everybody else.
 void catchFaults() noexcept;
 
-void clearAfterFault() noexcept;
-
 // Does `work`. False when memory that it touched is gone: it then ended in the middle, without its destructors, and must own
 // nothing. What a cipher left on the stack and in registers is cleared. After catchFaults(), any thread.
 template <class Work>
@@ -27,7 +27,7 @@ __attribute__((noinline)) bool reachable(const Work& work) noexcept {
   sigjmp_buf here;
   if (sigsetjmp(here, 0) != 0) {
     fault::recovery = nullptr;
-    clearAfterFault();
+    clearResidue();
     return false;
   }
   fault::recovery = &here;

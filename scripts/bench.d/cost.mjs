@@ -44,14 +44,14 @@ export async function costTable(server, dir) {
   }
   await load(running, BUSY, 0.5);
   const idle = await settled(running.pid);
-  const mib = ['RssAnon', 'VmLck', 'VmRSS'].map((field) => (kibOf(running.pid, field) / 1024).toFixed(0));
+  const mib = ['RssAnon', 'VmLck', 'RssFile'].map((field) => (kibOf(running.pid, field) / 1024).toFixed(0));
   await running.stop();
   return [
     '## What a disk costs',
     '',
     `- \`sealdisk serve\`, from the command to the first byte of its handshake, the key unwrapped by the embedded KMS: ${median(starts).toFixed(0)} ms.`,
     attachLine(await attachStarts(dir)),
-    `- Memory of a served disk: ${mib[0]} MiB of its own and ${mib[1]} MiB locked for payload at most; ${mib[2]} MiB resident, the program's pages included, which all processes share.`,
+    `- Memory of a served disk: ${mib[0]} MiB of its own and ${mib[1]} MiB locked for payload at most; ${mib[2]} MiB of Node's and our own files, which all processes share.`,
     memoryLine(attachedMemory()),
     `- Processor time of a served disk while idle, two checks of its key included: ${Math.min(...idle).toFixed(1)} ms in ${IDLE_MS / 1000} s when settled; from the end of a load on ${idle.map((one) => one.toFixed(1)).join(', ')} ms.`,
   ].join('\n');
@@ -59,7 +59,7 @@ export async function costTable(server, dir) {
 
 const attachLine = (seen) =>
   seen
-    ? `- \`sealdisk attach\`, from the command to the kernel's refusal of the device, which this one has not, and the clearing up after it, the KMS's answer included: ${seen.attachMs.toFixed(0)} ms, of which Node takes ${(2 * seen.emptyMs).toFixed(0)} to start twice, one after the other (${seen.emptyMs.toFixed(0)} ms for an empty program).`
+    ? `- \`sealdisk attach\`, from the command to the kernel's refusal of the device, which this one has not, and the clearing up after it, the KMS's answer included: ${seen.attachMs.toFixed(0)} ms, of which Node takes ${(3 * seen.emptyMs).toFixed(0)} to start three times, one after the other (${seen.emptyMs.toFixed(0)} ms for an empty program).`
     : '- `sealdisk attach`: not measured, this machine gives no mount namespace.';
 
 const inMib = (kib) => (kib / 1024).toFixed(0);

@@ -116,8 +116,8 @@ class ServerProcess {
     let standby: ServerProcess | undefined;
     this.#child.once('message', (message: ServerReport) => {
       outcome = message;
+      report(outcome); // first: somebody waits for it
       if (outcome.kind === 'ready') standby = newStandby();
-      report(outcome);
     });
     if (this.#child.connected) this.#child.send(start);
     const { how, code } = await this.#ended;
