@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { median } from './report.mjs';
-import { run } from './servers.mjs';
+import { environment, run } from './servers.mjs';
 
 const MAIN = 'dist/bin/sealdisk.cjs';
 const STARTS = 9;
@@ -44,9 +44,7 @@ export async function attachStarts(parent) {
   const source = join(dir, 'unmarked.c');
   writeFileSync(source, UNMARKED);
   run('cc', ['-shared', '-fPIC', '-O1', '-o', join(dir, 'unmarked.so'), source]);
-  // What a machine tells Node to read at each start (certificates: 50 ms) is that machine's.
-  const { NODE_EXTRA_CA_CERTS: _, NODE_OPTIONS: __, ...rest } = process.env;
-  const env = { ...rest, SEALDISK_RUN: join(dir, 'run'), LD_PRELOAD: join(dir, 'unmarked.so') };
+  const env = { ...environment(), SEALDISK_RUN: join(dir, 'run'), LD_PRELOAD: join(dir, 'unmarked.so') };
   const timed = (words) => {
     const loop = `
       const { spawnSync } = require('node:child_process');

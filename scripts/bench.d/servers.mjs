@@ -106,6 +106,12 @@ const reachable = ({ socket, port }) =>
 
 let ports = 20_000 + (process.pid % 10_000);
 
+/** Without what a machine tells Node to read at each start (certificates: 50 ms): that is the machine's. */
+export function environment() {
+  const { NODE_EXTRA_CA_CERTS: _, NODE_OPTIONS: __, ...rest } = process.env;
+  return rest;
+}
+
 /** Makes the server's file in `dir` and starts it; what the load generator and fio need to reach it. */
 export async function start(server, dir, size, { tcp = false, tls } = {}) {
   const id = server.name.replaceAll(/\W+/g, '-');
@@ -115,7 +121,7 @@ export async function start(server, dir, size, { tcp = false, tls } = {}) {
   const [file, ...args] = server.command(path, dir, where).map(String);
   const child = spawn(file, args, {
     stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, ...server.env },
+    env: { ...environment(), ...server.env },
   });
   const endsMs = performance.now() + START_MS;
   while (!(await reachable(where))) {

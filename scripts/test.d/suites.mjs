@@ -91,7 +91,7 @@ export function suites() {
     {
       name: 'interop',
       where: 'here',
-      jobs: 1,
+      jobs: 2,
       programs: filesIn('interop/').map((f) => nodeProgram('interop', f)),
     },
     {
