@@ -8,7 +8,7 @@ import { median } from './report.mjs';
 import { start } from './servers.mjs';
 
 const IDLE_MS = 10_000;
-const WINDOWS = 6;
+const WINDOWS = 4;
 const STARTS = 5;
 const BUSY = { blockBytes: 4096, random: true, depth: 32 };
 
