@@ -20,6 +20,9 @@ const addonOfSodium = {
     })),
 };
 
+// What only one key provider needs, and its user installs.
+const OPTIONAL = ['@aws-sdk/client-kms', '@alicloud/openapi-client', '@alicloud/credentials', 'pkcs11js'];
+
 await build({
   entryPoints: {
     sealdisk: 'dist/cli/main.js',
@@ -33,7 +36,7 @@ await build({
   target: 'node20',
   format: 'cjs',
   minifyWhitespace: true,
-  external: ['sodium-native/package.json', 'fs-ext', 'node-gyp-build', 'pino-pretty'],
+  external: ['sodium-native/package.json', 'fs-ext', 'node-gyp-build', 'pino-pretty', ...OPTIONAL],
   plugins: [addonOfSodium],
   define: { 'import.meta.url': 'moduleUrl' },
   banner: { js: "const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { attach } from '../attach/attachments.js';
 import { indexOf } from '../attach/kernel-device.js';
-import { canonicalKeyUri } from '../kms/uri.js';
+import { canonicalKeyUri } from '../kms/registry.js';
 import {
   absolute,
   action,

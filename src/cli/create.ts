@@ -2,8 +2,8 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { createDisk } from '../disk/create.js';
+import { DEFAULT_KEY_URI } from '../kms/local/ref.js';
 import { openProvider } from '../kms/registry.js';
-import { DEFAULT_KEY_URI } from '../kms/uri.js';
 import { absolute, action, argument, type CommonOptions, common, environmentOf } from './context.js';
 import { printJson, printLine } from './output.js';
 import { formatSize, parseSize } from './units.js';

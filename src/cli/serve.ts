@@ -6,7 +6,7 @@ import { live } from '../attach/serve/life.js';
 import { type ServeOptions, type Serving, serve } from '../attach/serve/serve.js';
 import { inheritedSockets, openNotify } from '../attach/serve/systemd.js';
 import { fail } from '../errors.js';
-import { canonicalKeyUri } from '../kms/uri.js';
+import { canonicalKeyUri } from '../kms/registry.js';
 import { openLog } from '../log.js';
 import type { ListenAddress } from '../nbd/server.js';
 import {

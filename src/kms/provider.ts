@@ -102,6 +102,8 @@ export interface ProviderEnvironment {
 /** One URI scheme. Registered once in src/kms/registry.ts. */
 export interface ProviderScheme {
   readonly scheme: string;
-  /** Parses and checks `uri` (unknown, bad or secret parameters are refused) and opens a provider for the key. */
+  /** The one spelling of `uri`. KEY_URI_SYNTAX for what the scheme does not know; unknown and secret parameters too. */
+  canonical(uri: string): string;
+  /** Opens a provider for the key that the canonical `uri` names. What it needs beyond Node is loaded here, not before. */
   open(uri: string, environment: ProviderEnvironment): Promise<KeyProvider>;
 }

@@ -1,13 +1,14 @@
 /**
  * Key providers by URI scheme.
  *
- * Every scheme is registered here, once; a double registration is a mistake of the build and stops the start.
+ * Every scheme is registered here, once; a double registration is a mistake of the build and stops the start. Text
+ * without a scheme names a key of the embedded KMS.
  */
 
 import { fail } from '../errors.js';
 import { localScheme } from './local/provider.js';
 import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
-import { parseKeyUri } from './uri.js';
+import { splitScheme } from './uri.js';
 
 /** The table of `schemes` by id. Fails with INTERNAL when two have the same id. */
 export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string, ProviderScheme> {
@@ -26,10 +27,19 @@ const SCHEMES = registry([localScheme]);
 /** Ids of the schemes that this build has. */
 export const schemeIds = (): string[] => [...SCHEMES.keys()];
 
+/** The one spelling of a key URI, as a token records it. Fails with KEY_URI_SYNTAX or KEY_URI_SCHEME. */
+export function canonicalKeyUri(text: string): string {
+  return schemeOf(text).canonical(text);
+}
+
 /** A provider for the key that `uri` names. Fails with KEY_URI_SYNTAX, KEY_URI_SCHEME or as the contract says. */
 export async function openProvider(uri: string, environment: ProviderEnvironment): Promise<KeyProvider> {
-  const { scheme, canonical } = parseKeyUri(uri);
-  const provider = SCHEMES.get(scheme);
-  if (!provider) fail('KEY_URI_SCHEME', { scheme, known: schemeIds().join(', ') });
-  return provider.open(canonical, environment);
+  const scheme = schemeOf(uri);
+  return scheme.open(scheme.canonical(uri), environment);
+}
+
+function schemeOf(text: string): ProviderScheme {
+  const scheme = splitScheme(text)?.scheme;
+  if (scheme === undefined) return localScheme;
+  return SCHEMES.get(scheme) ?? fail('KEY_URI_SCHEME', { scheme, known: schemeIds().join(', ') });
 }

@@ -1,71 +1,78 @@
 /**
- * Key URIs: text that names a key of some KMS, and never holds a secret.
+ * The grammar of key URIs: text that names a key of some KMS, and never holds a secret.
  *
- * One schema per scheme; what a schema does not know is refused, never ignored. An error shows a URI only up to its
- * first parameter, because what somebody typed there may be a PIN or a token.
- * The short forms `alias/x` and a bare key id mean the embedded KMS (`local:`).
+ * Here is what all schemes share; what stands after the scheme is parsed by the scheme's own file, by one schema: what it
+ * does not know is refused, never ignored. An error shows a URI only up to its first parameter, because what somebody
+ * typed there may be a PIN or a token.
  */
 
 import { fail } from '../errors.js';
 
-/** What a `local:` URI names: an alias, or a key by its immutable id. */
-export type LocalRef =
-  | { readonly kind: 'alias'; readonly alias: string }
-  | { readonly kind: 'keyId'; readonly keyId: string };
-
-export interface LocalKeyUri {
-  readonly scheme: 'local';
-  readonly ref: LocalRef;
-  /** The one spelling that a token records. */
-  readonly canonical: string;
-}
-
-/** Grows by one member for each scheme. */
-export type KeyUri = LocalKeyUri;
-
-export const SERVICE_ALIAS = 'alias/acs/ecs';
-export const DEFAULT_KEY_URI = `local:${SERVICE_ALIAS}`;
-
-const SCHEMES: Readonly<Record<string, (rest: string, text: string) => KeyUri>> = { local: parseLocal };
-
 const SCHEME = /^([A-Za-z][A-Za-z0-9+.-]*):(.*)$/s;
-const ALIAS = /^alias\/[A-Za-z0-9/_-]{1,255}$/;
-const KEY_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const SECRETS = /pin|password|passwd|secret|token$|credential|access-?key/i;
 
-export const isAlias = (text: string): boolean => ALIAS.test(text);
-export const isKeyId = (text: string): boolean => KEY_ID.test(text);
-
-/** Parses a key URI or a short form. Fails with KEY_URI_SYNTAX or KEY_URI_SCHEME. */
-export function parseKeyUri(text: string): KeyUri {
-  const match = SCHEME.exec(text);
-  if (!match) return parseLocal(text, text);
-  const scheme = (match[1] as string).toLowerCase();
-  const parse = Object.hasOwn(SCHEMES, scheme) ? SCHEMES[scheme] : undefined;
-  if (!parse) fail('KEY_URI_SCHEME', { scheme, known: Object.keys(SCHEMES).join(', ') });
-  return parse(match[2] as string, text);
+export interface SchemeAndRest {
+  /** In lower case. */
+  readonly scheme: string;
+  readonly rest: string;
 }
 
-export function canonicalKeyUri(text: string): string {
-  return parseKeyUri(text).canonical;
+/** `text` cut at its first colon; undefined when it has no scheme. */
+export function splitScheme(text: string): SchemeAndRest | undefined {
+  const [, scheme, rest] = SCHEME.exec(text) ?? [];
+  return scheme === undefined || rest === undefined ? undefined : { scheme: scheme.toLowerCase(), rest };
 }
 
-/** An alias or a key id of the embedded KMS, without a scheme. Fails with KEY_URI_SYNTAX. */
-export function parseLocalRef(text: string): LocalRef {
-  return parseLocal(text, text).ref;
+/** The part before the first `?`, and the parameters after it. */
+export function splitQuery(rest: string): { readonly path: string; readonly query: string } {
+  const at = rest.indexOf('?');
+  return at < 0 ? { path: rest, query: '' } : { path: rest.slice(0, at), query: rest.slice(at + 1) };
 }
 
-function parseLocal(rest: string, text: string): LocalKeyUri {
-  if (/[?;#]/.test(rest)) refuse(text, 'local: takes no parameters');
-  if (isAlias(rest)) {
-    return { scheme: 'local', ref: { kind: 'alias', alias: rest }, canonical: `local:${rest}` };
+/**
+ * `name=value` pairs between `separator`s, percent-decoded. Fails with KEY_URI_SYNTAX for a name that is not in `known`,
+ * stands twice, has no value, or is one that people give secrets by. `text` is the whole URI.
+ */
+export function parameters<K extends string>(
+  text: string,
+  pairs: string,
+  known: readonly K[],
+  separator = '&',
+): Partial<Record<K, string>> {
+  const found: Partial<Record<K, string>> = {};
+  for (const pair of pairs === '' ? [] : pairs.split(separator)) {
+    const at = pair.indexOf('=');
+    const name = at < 0 ? pair : pair.slice(0, at);
+    const parameter = known.find((each) => each === name);
+    if (parameter === undefined) return refuseParameter(text, name, known);
+    const value = at < 0 ? '' : percentDecoded(text, pair.slice(at + 1), name);
+    if (value === '') refuseUri(text, `parameter ${name} has no value`);
+    if (parameter in found) refuseUri(text, `parameter ${name} stands twice`);
+    found[parameter] = value;
   }
-  const keyId = rest.toLowerCase();
-  if (isKeyId(keyId)) return { scheme: 'local', ref: { kind: 'keyId', keyId }, canonical: `local:${keyId}` };
-  if (rest.startsWith('alias/')) refuse(text, 'an alias is 1 to 255 letters, digits, / _ - after alias/');
-  return refuse(text, 'neither an alias (alias/NAME) nor a key id');
+  return found;
 }
 
-function refuse(text: string, why: string): never {
+function refuseParameter(text: string, name: string, known: readonly string[]): never {
+  if (SECRETS.test(name)) refuseUri(text, 'a secret does not belong in a key URI');
+  const takes = known.length === 0 ? 'it takes no parameters' : `its parameters are ${known.join(', ')}`;
+  return refuseUri(text, `a parameter of it is unknown; ${takes}`);
+}
+
+/** One line of printable text. */
+export function percentDecoded(text: string, part: string, what: string): string {
+  let decoded: string;
+  try {
+    decoded = decodeURIComponent(part);
+  } catch {
+    return refuseUri(text, `${what} is not percent-encoded UTF-8`);
+  }
+  if (/\p{Cc}/u.test(decoded)) refuseUri(text, `${what} holds control characters`);
+  return decoded;
+}
+
+/** Fails with KEY_URI_SYNTAX. */
+export function refuseUri(text: string, why: string): never {
   fail('KEY_URI_SYNTAX', { keyUri: showable(text), why });
 }
 

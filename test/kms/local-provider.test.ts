@@ -4,8 +4,8 @@ import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
+import { DEFAULT_KEY_URI } from '#sealdisk/kms/local/ref.js';
 import { openProvider } from '#sealdisk/kms/registry.js';
-import { DEFAULT_KEY_URI } from '#sealdisk/kms/uri.js';
 import { providerContract, type Rig, rejectsWith } from './contract.js';
 import { tempPool } from './pool.js';
 

@@ -2,7 +2,11 @@ import t from 'tap';
 import { openProvider, registry, schemeIds } from '#sealdisk/kms/registry.js';
 
 const environment = { poolDir: '/nonexistent', env: {} };
-const scheme = (id: string) => ({ scheme: id, open: () => Promise.reject(new Error('not opened here')) });
+const scheme = (id: string) => ({
+  scheme: id,
+  canonical: (uri: string) => uri,
+  open: () => Promise.reject(new Error('not opened here')),
+});
 
 t.test('knows local', async (t) => {
   t.same(schemeIds(), ['local']);

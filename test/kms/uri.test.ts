@@ -1,5 +1,6 @@
 import t from 'tap';
-import { canonicalKeyUri, DEFAULT_KEY_URI, parseKeyUri } from '#sealdisk/kms/uri.js';
+import { DEFAULT_KEY_URI, parseLocal } from '#sealdisk/kms/local/ref.js';
+import { canonicalKeyUri } from '#sealdisk/kms/registry.js';
 
 const KEY_ID = '80c72a39-acbb-41bc-84bf-876a7f74fc21';
 
@@ -10,7 +11,7 @@ t.test('takes every spelling of a local key to one', async (t) => {
     t.equal(canonicalKeyUri(text), `local:${KEY_ID}`);
   }
   t.equal(canonicalKeyUri(DEFAULT_KEY_URI), DEFAULT_KEY_URI);
-  t.same(parseKeyUri('alias/team/disk-1').ref, { kind: 'alias', alias: 'alias/team/disk-1' });
+  t.same(parseLocal('alias/team/disk-1').ref, { kind: 'alias', alias: 'alias/team/disk-1' });
 });
 
 t.test('refuses what is no key', async (t) => {
@@ -26,20 +27,20 @@ t.test('refuses what is no key', async (t) => {
     'alias/a\n',
   ];
   for (const text of none)
-    t.throws(() => parseKeyUri(text), { code: 'KEY_URI_SYNTAX' }, JSON.stringify(text));
+    t.throws(() => canonicalKeyUri(text), { code: 'KEY_URI_SYNTAX' }, JSON.stringify(text));
   t.equal(canonicalKeyUri(`alias/${'a'.repeat(255)}`).length, 267);
 });
 
 t.test('refuses an unknown scheme, a name of Object among them', async (t) => {
   for (const text of ['nokms:alias/x', 'constructor:x', 'toString:x']) {
-    t.throws(() => parseKeyUri(text), { code: 'KEY_URI_SCHEME' }, text);
+    t.throws(() => canonicalKeyUri(text), { code: 'KEY_URI_SCHEME' }, text);
   }
 });
 
 t.test('refuses parameters and never shows what they hold', async (t) => {
   for (const text of ['alias/x?pin=4711', 'local:alias/x;pin=4711', 'alias/x#4711', 'secret://4711@host/x']) {
     try {
-      parseKeyUri(text);
+      canonicalKeyUri(text);
       t.fail(`${text} was taken`);
     } catch (error) {
       t.match((error as { code: string }).code, /^KEY_URI_/);
@@ -50,7 +51,7 @@ t.test('refuses parameters and never shows what they hold', async (t) => {
 
 t.test('shows a bad URI on one line', async (t) => {
   try {
-    parseKeyUri('alias/a\nb\x1b[2J');
+    canonicalKeyUri('alias/a\nb\x1b[2J');
     t.fail('taken');
   } catch (error) {
     t.match((error as Error).message, /^[\x20-\x7e]+$/);

@@ -3,13 +3,13 @@
  */
 
 import { fail } from '../../errors.js';
-import { isAlias, parseKeyUri } from '../uri.js';
 import type { KeyRecord } from './record.js';
+import { isAlias, parseLocal } from './ref.js';
 import type { OpenStore } from './store.js';
 
 /** The record that `canonical` names, or KMS_KEY_NOT_FOUND. */
 export async function find(store: OpenStore, canonical: string): Promise<KeyRecord> {
-  const { ref } = parseKeyUri(canonical);
+  const { ref } = parseLocal(canonical);
   const keyId = ref.kind === 'keyId' ? ref.keyId : (await store.readAliases()).aliases.get(ref.alias);
   const record = keyId === undefined ? undefined : await store.readRecord(keyId);
   return record ?? fail('KMS_KEY_NOT_FOUND', { keyUri: canonical });

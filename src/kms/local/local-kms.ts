@@ -9,7 +9,6 @@
 
 import { fail, isFailure, type SealdiskError } from '../../errors.js';
 import type { EncryptionContext, KeyDescription } from '../provider.js';
-import { parseKeyUri, SERVICE_ALIAS } from '../uri.js';
 import { aliasesOf, checkFree, checkNewAlias, find, point } from './alias.js';
 import { type AuditEntry, appendAudit } from './audit.js';
 import { apply, newRecord, newServiceKey, usable } from './cmk.js';
@@ -20,6 +19,7 @@ import { infoOf, type KeyInfo } from './info.js';
 import { DELETION_WINDOW_DAYS, type Verb } from './lifecycle.js';
 import { KeyLook } from './look.js';
 import { SYMMETRIC_SPEC } from './record.js';
+import { parseLocal, SERVICE_ALIAS } from './ref.js';
 import { freeSecret } from './secret.js';
 import { catalogued, type OpenStore, Store } from './store.js';
 
@@ -84,7 +84,7 @@ export class LocalKms {
 
   /** State and facts of a key. A disabled or pending key is no failure here. */
   async describeKey(ref: string, call?: LocalCallOptions): Promise<KeyInfo> {
-    const { canonical } = parseKeyUri(ref);
+    const { canonical } = parseLocal(ref);
     return this.#bound(canonical, call, ignore, async (deadline) => {
       await this.#ensureServiceKey(canonical, deadline);
       return this.#store.read(canonical, async (store) => {
@@ -97,7 +97,7 @@ export class LocalKms {
 
   /** State of the key `keyId`; asked again and again it costs little. */
   async stateOf(keyId: string, call?: LocalCallOptions): Promise<KeyDescription> {
-    const { canonical, ref } = parseKeyUri(keyId);
+    const { canonical, ref } = parseLocal(keyId);
     if (ref.kind !== 'keyId') return this.describeKey(canonical, call);
     const look = this.#looks.get(canonical) ?? new KeyLook<KeyDescription>(this.#store.dir, ref.keyId);
     this.#looks.set(canonical, look);
@@ -140,7 +140,7 @@ export class LocalKms {
 
   async createAlias(alias: string, ref: string, call?: LocalCallOptions): Promise<void> {
     checkNewAlias(alias);
-    const { canonical } = parseKeyUri(ref);
+    const { canonical } = parseLocal(ref);
     await this.#changing('CreateAlias', canonical, false, call, async (store, audit) => {
       const record = await find(store, canonical);
       audit.key = record.keyId;
@@ -162,7 +162,7 @@ export class LocalKms {
     if (!Number.isInteger(sizeBytes) || sizeBytes < 1 || sizeBytes > PLAINTEXT_MAX_BYTES) {
       fail('INTERNAL', { what: `data key of ${sizeBytes} bytes, expected 1 to ${PLAINTEXT_MAX_BYTES}` });
     }
-    const { canonical } = parseKeyUri(ref);
+    const { canonical } = parseLocal(ref);
     return this.#using('GenerateDataKey', canonical, context, call, async (store, audit) => {
       const record = await find(store, canonical);
       audit.key = record.keyId;
@@ -218,7 +218,7 @@ export class LocalKms {
     verb: Verb,
     call: LocalCallOptions | undefined,
   ): Promise<KeyInfo> {
-    const { canonical } = parseKeyUri(ref);
+    const { canonical } = parseLocal(ref);
     return this.#changing(operation, canonical, false, call, async (store, audit) => {
       const record = await find(store, canonical);
       audit.key = record.keyId;

@@ -21,17 +21,18 @@ import type {
   SecretBytes,
   WrappedKey,
 } from '../provider.js';
-import { type LocalKeyUri, parseKeyUri } from '../uri.js';
 import { peekEnvelope } from './envelope.js';
 import { LocalKms } from './local-kms.js';
+import { type LocalKeyUri, parseLocal } from './ref.js';
 
 /** Folder of the embedded KMS in a pool. */
 export const kmsDirOf = (poolDir: string): string => join(poolDir, 'kms');
 
 export const localScheme: ProviderScheme = {
   scheme: 'local',
+  canonical: (uri) => parseLocal(uri).canonical,
   async open(uri: string, environment: ProviderEnvironment): Promise<KeyProvider & CanWatch> {
-    return new LocalProvider(parseKeyUri(uri), kmsDirOf(environment.poolDir));
+    return new LocalProvider(parseLocal(uri), kmsDirOf(environment.poolDir));
   },
 };
 

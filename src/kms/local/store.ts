@@ -15,7 +15,6 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, fail, isFailure, SealdiskError } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
-import { isKeyId } from '../uri.js';
 import type { Deadline } from './deadline.js';
 import { sweep, syncFolder, writeDurably } from './durable.js';
 import { withLock } from './lock.js';
@@ -27,6 +26,7 @@ import {
   encodeRecord,
   type KeyRecord,
 } from './record.js';
+import { isKeyId } from './ref.js';
 import { loadRootKey, makeRootKey } from './root-key.js';
 import { freeSecret } from './secret.js';
 

@@ -1,0 +1,12 @@
+/** sealdisk kms: the embedded KMS itself, as its keeper sees it. */
+
+import type { Command } from 'commander';
+
+type Register = (group: Command) => void;
+
+const COMMANDS: readonly Register[] = [];
+
+export function register(program: Command): void {
+  const group = program.command('kms').description('keep, watch and serve the embedded KMS');
+  for (const each of COMMANDS) each(group);
+}
