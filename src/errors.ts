@@ -74,7 +74,7 @@ export const CATALOGUE = {
   KEY_URI_SYNTAX: entry<{ keyUri: string; why: string }>(
     'usage',
     (f) => `"${f.keyUri}" is not a key URI: ${f.why}`,
-    'use local:alias/NAME, alias/NAME or a key id',
+    'write it as its scheme asks: local:alias/NAME, awskms:///alias/NAME?region=R and so on (docs/providers.md)',
   ),
   KEY_URI_SCHEME: entry<{ scheme: string; known: string }>(
     'usage',
@@ -231,7 +231,7 @@ export const CATALOGUE = {
   KMS_KEY_DISABLED: entry<KeyUri>(
     'revoked',
     (f) => `key ${f.keyUri} is disabled`,
-    'enable it (sealdisk key enable)',
+    'enable it in its KMS (sealdisk key enable, when it is a local: key)',
   ),
   KMS_KEY_PENDING_DELETION: entry<KeyUri>(
     'revoked',
@@ -280,6 +280,11 @@ export const CATALOGUE = {
     (f) => `what answers for key ${f.keyUri} is not its KMS: ${f.why}`,
     'check the endpoint',
   ),
+  KMS_CREDENTIALS: entry<{ keyUri: string; why: string }>(
+    'unreachable',
+    (f) => `there are no credentials for the KMS of key ${f.keyUri}: ${f.why}`,
+    'give new credentials as docs/providers.md says for its scheme',
+  ),
 
   // --- keys: wrong (nothing to wait for)
   KMS_INVALID_CIPHERTEXT: entry<KeyUri>(
@@ -296,6 +301,18 @@ export const CATALOGUE = {
     'wrong',
     (f) => `key ${f.keyUri} is ${f.found}, expected ${f.expected}`,
     'use a symmetric key',
+  ),
+
+  // --- keys: the provider itself
+  KMS_PACKAGE: entry<{ scheme: string; package: string }>(
+    'system',
+    (f) => `keys of ${f.scheme}: need the package ${f.package}, which is not installed`,
+    'npm install it beside sealdisk (with -g where sealdisk was installed so)',
+  ),
+  KMS_NOT_VOUCHED: entry<{ what: string; setting: string }>(
+    'refused',
+    (f) => `the disk names ${f.what}, for which nobody here vouches (${f.setting} does not)`,
+    'do not trust this disk unless you know that it is right; then name its key with --key, or change that setting',
   ),
 
   // --- the embedded KMS

@@ -40,7 +40,7 @@ export function register(program: Command): void {
     .option('--discard', 'let the disk have holes: what was never written reads as zeros');
   common(command, 'sealdisk create /var/lib/sealdisk/data.disk --size 10G --key alias/bar').action(
     action(async (file: string, options: Options) => {
-      const provider = await openProvider(options.key, environmentOf(options));
+      const provider = await openProvider(options.key, { ...environmentOf(options), namedByOwner: true });
       try {
         const made = await createDisk(
           {

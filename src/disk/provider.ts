@@ -24,7 +24,7 @@ export interface KeyChoice extends ProviderEnvironment {
 export async function providerFor(disk: DiskDescription, choice: KeyChoice, log: Log): Promise<KeyProvider> {
   const { expectedKey } = choice;
   if (expectedKey === null) return openProvider(disk.token.keyUri, choice);
-  const provider = await openProvider(expectedKey, choice);
+  const provider = await openProvider(expectedKey, { ...choice, namedByOwner: true });
   try {
     const ask = () => provider.describeKey(undefined, { timeoutMs: KMS_TIMEOUT_MS });
     const { keyId } = await patiently(choice.kmsWaitMs, log, ask);

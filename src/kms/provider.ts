@@ -6,10 +6,15 @@
  * separate interface, asked for with a type guard.
  *
  * Failures are a closed set, the catalogue's groups `revoked`, `unreachable` and `wrong` (src/errors.ts, KMS_*); a
- * provider throws nothing else. A reply that is not understood is KMS_BAD_REPLY, hence unreachable: nobody decided.
+ * provider's calls throw nothing else. A reply that is not understood is KMS_BAD_REPLY, hence unreachable: nobody decided.
+ * So is a 403 or 404 that the KMS did not word: a proxy says those, too. No failure, nor its cause, holds what a KMS
+ * replied: it may hold a key.
+ *
+ * A key URI that only a disk's token names was written by whoever can write the disk's file. What would run code or
+ * send credentials by its word alone asks `vouch` first.
  */
 
-import { SealdiskError } from '../errors.js';
+import { fail, SealdiskError } from '../errors.js';
 
 /** AAD of a wrapped data key; the KMS refuses to unwrap under another one. */
 export type EncryptionContext = Readonly<Record<string, string>>;
@@ -19,6 +24,7 @@ export type KeyState = 'enabled' | 'disabled' | 'pendingDeletion' | 'pendingImpo
 /** Identifies the key and key version that wrapped. `keyId` is the KMS's own immutable id, never an alias. */
 export interface WrappedKey {
   readonly keyId: string;
+  /** Never empty, and '1' where the KMS has no versions or does not tell them. */
   readonly keyVersion: string;
   readonly ciphertext: Uint8Array;
 }
@@ -67,6 +73,7 @@ export interface KeyProvider {
 
 /** Providers whose KMS re-encrypts a wrapped key under the key's primary version without showing the plaintext. */
 export interface CanRewrap {
+  /** Fails as `unwrap` does. */
   rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey>;
 }
 
@@ -97,6 +104,21 @@ export interface ProviderEnvironment {
   /** Folder of disks, snapshots and images; the embedded KMS lives in its `kms` folder. */
   readonly poolDir: string;
   readonly env: NodeJS.ProcessEnv;
+  /** True when the URI comes from the machine's owner (`--key`), not from a disk's token alone. */
+  readonly namedByOwner?: boolean;
+}
+
+/**
+ * Fails with KMS_NOT_VOUCHED unless the owner named the URI, or `allowed` by the machine's own `setting`. `what` says
+ * in the failure what the disk asks for, such as a program to run.
+ */
+export function vouch(
+  environment: ProviderEnvironment,
+  allowed: boolean,
+  what: string,
+  setting: string,
+): void {
+  if (environment.namedByOwner !== true && !allowed) fail('KMS_NOT_VOUCHED', { what, setting });
 }
 
 /** One URI scheme. Registered once in src/kms/registry.ts. */
@@ -104,6 +126,9 @@ export interface ProviderScheme {
   readonly scheme: string;
   /** The one spelling of `uri`. KEY_URI_SYNTAX for what the scheme does not know; unknown and secret parameters too. */
   canonical(uri: string): string;
-  /** Opens a provider for the key that the canonical `uri` names. What it needs beyond Node is loaded here, not before. */
+  /**
+   * Opens a provider for the key that the canonical `uri` names. What it needs beyond Node is loaded here, not before
+   * (src/kms/optional.ts, KMS_PACKAGE). It asks no KMS anything: one that is away must not end a takeover.
+   */
   open(uri: string, environment: ProviderEnvironment): Promise<KeyProvider>;
 }
