@@ -8,6 +8,7 @@
 import { fail } from '../errors.js';
 import { localScheme } from './local/provider.js';
 import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
+import { pkcs11Scheme } from './providers/pkcs11.js';
 import { splitScheme } from './uri.js';
 
 /** The table of `schemes` by id. Fails with INTERNAL when two have the same id. */
@@ -22,7 +23,7 @@ export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string
   return table;
 }
 
-const SCHEMES = registry([localScheme]);
+const SCHEMES = registry([localScheme, pkcs11Scheme]);
 
 /** Ids of the schemes that this build has. */
 export const schemeIds = (): string[] => [...SCHEMES.keys()];

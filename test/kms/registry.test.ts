@@ -9,7 +9,7 @@ const scheme = (id: string) => ({
 });
 
 t.test('knows local', async (t) => {
-  t.same(schemeIds(), ['local']);
+  t.ok(schemeIds().includes('local'));
   t.equal((await openProvider('alias/x', environment)).keyUri, 'local:alias/x');
 });
 
