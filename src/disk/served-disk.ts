@@ -7,7 +7,7 @@
 
 import { type EngineDisk, engine, type GateState } from '../engine/engine.js';
 import { failureOf, type SealdiskError, unreachable } from '../errors.js';
-import { canWatch, failureOfState, type KeyProvider } from '../kms/provider.js';
+import { canWatch, failureOfDescription, type KeyProvider } from '../kms/provider.js';
 import type { Log } from '../log.js';
 import { unwrapDataKey } from './envelope.js';
 import { answerOfGroup, decide, type KmsAnswer, type Lease, type LeaseTerms } from './key-lease.js';
@@ -169,10 +169,10 @@ export class ServedDisk {
   }
 
   async #describe(): Promise<SealdiskError | undefined> {
-    const { keyId, keyUri } = this.disk.token;
+    const { keyId, keyVersion, keyUri } = this.disk.token;
     return failureOf(async () => {
       const described = await this.provider.describeKey(keyId, { timeoutMs: KMS_TIMEOUT_MS });
-      const failure = failureOfState(described.state, keyUri);
+      const failure = failureOfDescription(described, keyVersion, keyUri);
       if (failure) throw failure;
     });
   }

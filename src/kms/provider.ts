@@ -45,6 +45,8 @@ export interface KeyDescription {
   readonly state: KeyState;
   /** True for the service key, whose lifecycle is not in its users' hands. */
   readonly serviceKey: boolean;
+  /** Whether an enabled key no longer unwraps what this version of it wrapped. Left out where no KMS can do that. */
+  readonly withdrawn?: (keyVersion: string) => boolean;
 }
 
 export interface CallOptions {
@@ -71,7 +73,10 @@ export interface KeyProvider {
   close(): Promise<void>;
 }
 
-/** Providers whose KMS re-encrypts a wrapped key under the key's primary version without showing the plaintext. */
+/**
+ * Providers that can wrap the same data key anew under the key's primary version. Where the KMS cannot do it itself the
+ * plaintext passes through secure memory here.
+ */
 export interface CanRewrap {
   /** Fails as `unwrap` does. */
   rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey>;
@@ -97,6 +102,17 @@ export function failureOfState(state: KeyState, keyUri: string): SealdiskError |
     case 'pendingImport':
       return new SealdiskError('KMS_KEY_PENDING_IMPORT', { keyUri });
   }
+}
+
+/** The failure that stands for the key, or for the version that wrapped where one is given; undefined when it can be used. */
+export function failureOfDescription(
+  described: KeyDescription,
+  keyVersion: string | undefined,
+  keyUri: string,
+): SealdiskError | undefined {
+  const failure = failureOfState(described.state, keyUri);
+  if (failure || keyVersion === undefined || !described.withdrawn?.(keyVersion)) return failure;
+  return new SealdiskError('KMS_KEY_DISABLED', { keyUri });
 }
 
 /** What a provider needs from its surroundings. */

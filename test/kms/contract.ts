@@ -13,8 +13,9 @@ export interface Rig {
   readonly provider: KeyProvider;
   /** A second provider of the same key, as another process would have. */
   readonly other: KeyProvider;
-  disable(): Promise<unknown>;
-  enable(): Promise<unknown>;
+  /** Left out where the KMS has no such state. */
+  disable?(): Promise<unknown>;
+  enable?(): Promise<unknown>;
   /** Left out where the KMS has no such state. */
   scheduleDeletion?(): Promise<unknown>;
   cancelDeletion?(): Promise<unknown>;
@@ -112,6 +113,7 @@ export function providerContract(t: Test, startRig: (t: Test) => Promise<Rig>): 
   );
 
   withRig('refuses a disabled key, says its state, and serves it again when enabled', async (t, rig) => {
+    if (!rig.disable || !rig.enable) return void t.pass('its KMS has no such state');
     const { provider, other } = rig;
     const { plaintext, wrapped } = await provider.generateDataKey(64, CONTEXT, SOON);
     await rig.disable();
@@ -134,7 +136,7 @@ export function providerContract(t: Test, startRig: (t: Test) => Promise<Rig>): 
     await rejectsWith(t, provider.unwrap(wrapped, CONTEXT, SOON), 'KMS_KEY_PENDING_DELETION');
     await rejectsWith(t, provider.generateDataKey(64, CONTEXT, SOON), 'KMS_KEY_PENDING_DELETION');
     await rig.cancelDeletion();
-    await rig.enable();
+    await rig.enable?.();
     t.ok(plaintext.equals(await provider.unwrap(wrapped, CONTEXT, SOON)));
   });
 
@@ -166,7 +168,7 @@ export function providerContract(t: Test, startRig: (t: Test) => Promise<Rig>): 
     const watched = provider.watch(keyId, () => {
       changes += 1;
     });
-    await rig.disable();
+    await (rig.disable ?? rig.scheduleDeletion)?.();
     await until('a change is told', () => changes > 0);
     watched.close();
     watched.close();
