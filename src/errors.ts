@@ -309,6 +309,11 @@ export const CATALOGUE = {
     (f) => `keys of ${f.scheme}: need the package ${f.package}, which is not installed`,
     'npm install it beside sealdisk (with -g where sealdisk was installed so)',
   ),
+  KMS_SETTING: entry<{ setting: string; found: string; expected: string }>(
+    'usage',
+    (f) => `${f.setting} is ${f.found}, expected ${f.expected}`,
+    'set it where sealdisk runs, as docs/providers.md says',
+  ),
   KMS_NOT_VOUCHED: entry<{ what: string; setting: string }>(
     'refused',
     (f) => `the disk names ${f.what}, for which nobody here vouches (${f.setting} does not)`,

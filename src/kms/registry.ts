@@ -8,6 +8,7 @@
 import { fail } from '../errors.js';
 import { localScheme } from './local/provider.js';
 import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
+import { hashivaultScheme } from './providers/hashivault.js';
 import { pkcs11Scheme } from './providers/pkcs11.js';
 import { splitScheme } from './uri.js';
 
@@ -23,7 +24,7 @@ export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string
   return table;
 }
 
-const SCHEMES = registry([localScheme, pkcs11Scheme]);
+const SCHEMES = registry([localScheme, pkcs11Scheme, hashivaultScheme]);
 
 /** Ids of the schemes that this build has. */
 export const schemeIds = (): string[] => [...SCHEMES.keys()];

@@ -122,7 +122,7 @@ export function failureContract(t: Test, rig: FailureRig): void {
     await expectFailure(t, rig, origin, 'a port that nobody listens on', ['KMS_CONNECTION']);
     // A resolver that is away itself may take longer than we do.
     const codes: Code[] = ['KMS_CONNECTION', 'KMS_TIMEOUT'];
-    await expectFailure(t, rig, 'http://kms.invalid:8200', 'a name that does not exist', codes, 2000);
+    await expectFailure(t, rig, 'https://kms.invalid:8200', 'a name that does not exist', codes, 2000);
   });
 
   t.test('a KMS that does not prove who it is cannot be reached', async (t) => {
