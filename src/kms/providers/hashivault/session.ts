@@ -6,11 +6,11 @@
  * server that was named, as a header, and stand in no failure.
  */
 
-import { fail, SealdiskError } from '../../errors.js';
-import type { HttpClient, HttpReply } from '../http.js';
-import type { Deadline } from '../local/deadline.js';
-import { statusFailure } from '../transport.js';
-import type { VaultCredentials } from './hashivault-credentials.js';
+import { fail, SealdiskError } from '../../../errors.js';
+import type { HttpClient, HttpReply } from '../../http.js';
+import type { Deadline } from '../../local/deadline.js';
+import { statusFailure } from '../../transport.js';
+import type { VaultCredentials } from './credentials.js';
 
 export interface VaultRequest {
   readonly method: 'GET' | 'POST';

@@ -3,7 +3,7 @@
  * Without `addr` it is in the Vault of this machine, VAULT_ADDR.
  */
 
-import { parameters, refuseUri, splitQuery, splitScheme } from '../uri.js';
+import { parameters, refuseUri, splitQuery, splitScheme } from '../../uri.js';
 
 export interface VaultUri {
   readonly key: string;

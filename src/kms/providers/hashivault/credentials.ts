@@ -7,8 +7,8 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { errnoOf, fail } from '../../errors.js';
-import { originOf } from './hashivault-uri.js';
+import { errnoOf, fail } from '../../../errors.js';
+import { originOf } from './uri.js';
 
 /** A token as it is now, or a login that gives one. `where` names the setting, for failures. */
 export type VaultCredentials = { readonly where: string } & (
