@@ -8,6 +8,7 @@
 import { fail } from '../errors.js';
 import { localScheme } from './local/provider.js';
 import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
+import { execScheme } from './providers/exec.js';
 import { hashivaultScheme } from './providers/hashivault.js';
 import { pkcs11Scheme } from './providers/pkcs11.js';
 import { splitScheme } from './uri.js';
@@ -24,7 +25,7 @@ export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string
   return table;
 }
 
-const SCHEMES = registry([localScheme, pkcs11Scheme, hashivaultScheme]);
+const SCHEMES = registry([localScheme, pkcs11Scheme, hashivaultScheme, execScheme]);
 
 /** Ids of the schemes that this build has. */
 export const schemeIds = (): string[] => [...SCHEMES.keys()];

@@ -23,6 +23,8 @@ export interface Rig {
   stall?(): Promise<() => Promise<void>>;
   /** True where the KMS tells another context from an altered ciphertext. */
   readonly tellsContext: boolean;
+  /** True where each call starts a process: fewer bytes are altered then. */
+  readonly costly?: boolean;
   stop(): Promise<void>;
 }
 
@@ -92,10 +94,10 @@ export function providerContract(t: Test, startRig: (t: Test) => Promise<Rig>): 
 
   withRig(
     'refuses a ciphertext with any byte altered, cut short, or that is none',
-    async (t, { provider }) => {
+    async (t, { provider, costly }) => {
       const { wrapped } = await provider.generateDataKey(64, CONTEXT, SOON);
       const whole = Buffer.from(wrapped.ciphertext);
-      const step = Math.max(1, Math.floor(whole.length / 40));
+      const step = Math.max(1, Math.floor(whole.length / (costly ? 8 : 40)));
       for (let at = 0; at < whole.length; at += step) {
         const altered = Buffer.from(whole);
         altered[at] = (altered[at] as number) ^ 0x01;
