@@ -341,6 +341,11 @@ export const CATALOGUE = {
     (f) => `key ${f.keyUri} is ${f.state}, it cannot be ${f.verb}`,
     'see its state with sealdisk key show',
   ),
+  ACCESS_KEY_NOT_FOUND: entry<{ accessKeyId: string }>(
+    'missing',
+    (f) => `there is no access key ${f.accessKeyId}`,
+    'see those that there are with sealdisk kms access-key list',
+  ),
   KMS_STORE: entry<{ path: string; why: string }>(
     'system',
     (f) => `the embedded KMS at ${f.path} cannot be used: ${f.why}`,

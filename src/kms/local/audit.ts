@@ -17,6 +17,8 @@ export interface AuditEntry {
   readonly key: string;
   /** `ok`, or the code of the failure. */
   readonly outcome: string;
+  /** Who asked: an access key, or a user of this machine when left out. */
+  readonly who?: string;
   readonly context?: EncryptionContext;
 }
 

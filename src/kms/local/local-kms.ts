@@ -27,6 +27,8 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 
 export interface LocalCallOptions {
   readonly timeoutMs?: number;
+  /** Who asks, as the audit log shows it. */
+  readonly caller?: string;
 }
 
 export interface CreateKeyOptions {

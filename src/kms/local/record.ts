@@ -118,3 +118,11 @@ export function decodeAliases(
   if (table.format !== 1) fail('KMS_STORE', { path, why: `its format is ${table.format}, expected 1` });
   return { aliases: new Map(table.aliases), generation: table.generation };
 }
+
+/** The box of any other file; it binds the file's `name`, its path in the folder. */
+export const encodeSealed = (plain: Buffer, name: string, root: SecretBytes): Buffer =>
+  seal(plain, label('file', name), root);
+
+/** Fails with KMS_STORE_ALTERED, also when the file is another one's. */
+export const decodeSealed = (box: Buffer, name: string, root: SecretBytes, path: string): Buffer =>
+  unsealPlain(box, label('file', name), root) ?? fail('KMS_STORE_ALTERED', { path });

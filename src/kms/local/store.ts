@@ -11,8 +11,8 @@
  * cannot be used, KMS_STORE_ALTERED when a record does not open.
  */
 
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { errnoOf, fail, isFailure, SealdiskError } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
 import type { Deadline } from './deadline.js';
@@ -22,8 +22,10 @@ import {
   type AliasTable,
   decodeAliases,
   decodeRecord,
+  decodeSealed,
   encodeAliases,
   encodeRecord,
+  encodeSealed,
   type KeyRecord,
 } from './record.js';
 import { isKeyId } from './ref.js';
@@ -81,6 +83,35 @@ export class OpenStore {
       if (errnoOf(error) !== 'ENOENT') throw error;
       fail('KMS_STORE_ALTERED', { path }, error);
     }
+  }
+
+  /** What the sealed file `name` (a path in the folder) holds; undefined when the store is there and has none. */
+  async readSealed(name: string): Promise<Buffer | undefined> {
+    const path = join(this.dir, name);
+    try {
+      return decodeSealed(await readFile(path), name, this.root, path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      return undefined;
+    }
+  }
+
+  /** The caller holds the lock; the folder of `name` is there. */
+  async writeSealed(name: string, plain: Buffer): Promise<void> {
+    await writeDurably(join(this.dir, name), encodeSealed(plain, name, this.root));
+  }
+
+  /** False when there was none. The caller holds the lock. */
+  async removeSealed(name: string): Promise<boolean> {
+    const path = join(this.dir, name);
+    try {
+      await unlink(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      return false;
+    }
+    await syncFolder(dirname(path));
+    return true;
   }
 
   async #hasKeys(): Promise<boolean> {
