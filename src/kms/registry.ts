@@ -10,6 +10,7 @@ import { localScheme } from './local/provider.js';
 import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
 import { execScheme } from './providers/exec.js';
 import { hashivaultScheme } from './providers/hashivault.js';
+import { kmipScheme } from './providers/kmip.js';
 import { pkcs11Scheme } from './providers/pkcs11.js';
 import { splitScheme } from './uri.js';
 
@@ -25,7 +26,7 @@ export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string
   return table;
 }
 
-const SCHEMES = registry([localScheme, pkcs11Scheme, hashivaultScheme, execScheme]);
+const SCHEMES = registry([localScheme, pkcs11Scheme, kmipScheme, hashivaultScheme, execScheme]);
 
 /** Ids of the schemes that this build has. */
 export const schemeIds = (): string[] => [...SCHEMES.keys()];

@@ -6,11 +6,11 @@
  *   4   nonce                12
  *   16  ciphertext, tag    n+16
  *
- * The additional data is bytes 0 to 3 and the canonical encryption context. Nonces are random: 96 bits are enough for the
+ * The additional data is bytes 0 to 3 and the encryption context as src/kms/context.ts spells it. Nonces are random: 96 bits are enough for the
  * 2^32 data keys that NIST SP 800-38D (8.3) allows one key.
  */
 
-import { canonicalContext } from '../local/envelope.js';
+import { contextBytes } from '../context.js';
 import type { EncryptionContext } from '../provider.js';
 
 export const NONCE_BYTES = 12;
@@ -40,4 +40,4 @@ export function decodeSealed(bytes: Uint8Array): SealedKey | undefined {
 }
 
 export const additionalData = (context: EncryptionContext): Buffer =>
-  Buffer.concat([MAGIC, canonicalContext(context)]);
+  Buffer.concat([MAGIC, contextBytes(context)]);
