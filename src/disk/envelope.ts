@@ -8,7 +8,13 @@
 import { timingSafeEqual } from 'node:crypto';
 import { type DataKey, engine } from '../engine/engine.js';
 import { fail } from '../errors.js';
-import type { CallOptions, EncryptionContext, KeyProvider, WrappedKey } from '../kms/provider.js';
+import type {
+  CallOptions,
+  EncryptionContext,
+  KeyProvider,
+  SecretBytes,
+  WrappedKey,
+} from '../kms/provider.js';
 import type { Luks2Header } from '../luks2/header.js';
 import { macMessage } from '../luks2/mac.js';
 import { digestOf } from '../luks2/metadata.js';
@@ -27,6 +33,10 @@ export async function generateDataKey(
   options: CallOptions,
 ): Promise<{ key: DataKey; wrapped: WrappedKey }> {
   const generated = await provider.generateDataKey(DATA_KEY_BYTES, contextOf(uuid), options);
+  if (!isDataKey(generated.plaintext)) {
+    generated.plaintext.fill(0);
+    fail('KMS_BAD_REPLY', { keyUri: provider.keyUri, why: `it made no key of ${DATA_KEY_BYTES} bytes` });
+  }
   return { key: engine().takeDataKey(generated.plaintext), wrapped: generated.wrapped };
 }
 
@@ -41,7 +51,7 @@ export async function unwrapDataKey(
 ): Promise<DataKey> {
   const token = tokenOf(header);
   const secret = await provider.unwrap(wrappedKeyOf(token), contextOf(header.uuid), options);
-  if (secret.length !== DATA_KEY_BYTES) {
+  if (!isDataKey(secret)) {
     secret.fill(0);
     fail('KMS_INVALID_CIPHERTEXT', { keyUri: token.keyUri });
   }
@@ -54,6 +64,11 @@ export async function unwrapDataKey(
     throw error;
   }
 }
+
+/** IEEE 1619 forbids two equal halves. */
+const isDataKey = (secret: SecretBytes): boolean =>
+  secret.length === DATA_KEY_BYTES &&
+  !secret.subarray(0, DATA_KEY_BYTES / 2).equals(secret.subarray(DATA_KEY_BYTES / 2));
 
 /** HMAC over what a thief of the file could twist. */
 export const sealOf = (header: Luks2Header, key: DataKey): Buffer => key.hmac(MAC_LABEL, macMessage(header));

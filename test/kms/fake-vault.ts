@@ -1,7 +1,7 @@
 /**
  * Vault's transit engine and its logins, as far as sealdisk asks of them; with real AES-GCM. No Vault can be had where the
  * tests run, so what it answers is written down here from its documentation and OpenBao's sources (see docs/providers.md,
- * hashivault). Only test/kms/hashivault.test.ts may use it.
+ * hashivault). Where another KMS will do, it is not to be used.
  */
 
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
@@ -10,6 +10,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import type { Test } from 'tap';
+import type { Manner } from './faulty-server.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 interface Answer {
@@ -43,11 +44,14 @@ export class FakeVault {
   /** Namespace that its mounts are in. */
   namespace = '';
   sealed = false;
+  /** Answers in its place. */
+  manner: Manner | undefined;
   /** Requests wait for it. */
   stalled: Promise<void> | undefined;
   readonly secretIds = new Set<string>();
   readonly jwts = new Set<string>();
   readonly #server = createServer(async (request, response) => {
+    if (this.manner) return this.manner(request, response);
     const fields = request.method === 'POST' ? ((await json(request)) as Fields) : {};
     await this.stalled;
     const { status, body } = this.#answer(request, fields);
