@@ -5,7 +5,7 @@
  * overwritten by whoever is done with it; `takeSecret` overwrites what it has taken.
  */
 
-import { allocSecret } from './local/secret.js';
+import { allocSecret, freeSecret } from './local/secret.js';
 import type { SecretBytes } from './provider.js';
 
 const ALPHABET = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
@@ -90,7 +90,7 @@ function decode(text: Buffer, maxBytes: number): SecretBytes | undefined {
   try {
     return decodeQuads(clean.subarray(0, length), maxBytes);
   } finally {
-    clean.fill(0);
+    freeSecret(clean);
   }
 }
 

@@ -61,7 +61,11 @@ export class VaultSession {
     this.#entering ??= this.#enter(this.#token, deadline).finally(() => {
       this.#entering = undefined;
     });
-    return this.#entering;
+    const entering = this.#entering;
+    return deadline.bound(
+      () => entering,
+      () => {},
+    );
   }
 
   async #enter(old: Token | undefined, deadline: Deadline): Promise<Token> {

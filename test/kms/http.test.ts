@@ -1,0 +1,60 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import t from 'tap';
+import { HttpClient } from '#sealdisk/kms/http.js';
+import { Deadline } from '#sealdisk/kms/local/deadline.js';
+import { FaultyServer, reply } from './faulty-server.js';
+
+const deadline = () => new Deadline(10_000, 'x:y');
+const post = () => ({ method: 'POST', path: '/a', headers: {}, body: Buffer.from('secret') }) as const;
+
+t.test('overwrites what it sent, however that ended', async (t) => {
+  const server = await FaultyServer.start(t);
+  const http = new HttpClient(server.origin, 'x:y');
+  t.teardown(() => http.close());
+  for (const manner of [
+    reply({ status: 200, body: '{}' }),
+    (request: { socket: { destroy(): void } }) => void request.socket.destroy(),
+  ]) {
+    server.manner = manner;
+    const request = post();
+    await http.send(request, deadline()).catch(() => {});
+    t.ok(request.body.equals(Buffer.alloc(6)));
+  }
+});
+
+t.test('keeps a connection, and asks once more when it was closed under the next question', async (t) => {
+  let connections = 0;
+  const server = createServer((socket) => {
+    connections += 1;
+    let requests = 0;
+    socket.on('error', () => {});
+    socket.on('data', () => {
+      requests += 1;
+      // The first connection says that it is kept, and breaks at the third question.
+      if (connections === 1 && requests === 3) return void socket.destroy();
+      socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}');
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const http = new HttpClient(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'x:y');
+  t.teardown(() => {
+    http.close();
+    server.close();
+  });
+  for (const expected of [1, 1, 2]) {
+    t.equal((await http.send({ method: 'GET', path: '/', headers: {} }, deadline())).status, 200);
+    t.equal(connections, expected);
+  }
+});
+
+t.test('does not ask again on a new connection that breaks', async (t) => {
+  const server = await FaultyServer.start(t);
+  server.manner = (request) => void request.socket.destroy();
+  const http = new HttpClient(server.origin, 'x:y');
+  t.teardown(() => http.close());
+  await t.rejects(http.send(post(), deadline()), { code: 'KMS_CONNECTION' });
+  t.equal(server.requests, 1);
+});
