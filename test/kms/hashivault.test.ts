@@ -71,6 +71,7 @@ t.test('failures', async (t) =>
       ['a standby that lags', says(412, 'required index state not present'), 'KMS_BAD_REPLY'],
       ['a quota', says(429, 'request path "x": rate limit quota exceeded'), 'KMS_THROTTLED'],
       ['an internal error', says(500, 'internal error'), 'KMS_SERVER_ERROR'],
+      ['another ciphertext', says(500, 'cipher: message authentication failed'), 'KMS_INVALID_CIPHERTEXT'],
       ['no right', says(403, denied), 'KMS_ACCESS_DENIED'],
       [
         'a token that has ended',

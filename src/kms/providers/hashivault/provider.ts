@@ -116,14 +116,14 @@ class VaultProvider implements KeyProvider, CanRewrap {
     const reply = await this.session.ask({ method: 'GET', path }, deadline);
     const data = jsonOf(reply)?.data as Record<string, unknown> | undefined;
     if (reply.status !== 200) return this.#fail(reply);
-    if (typeof data?.type !== 'string' || typeof data.latest_version !== 'number') {
+    const oldest = data?.min_decryption_version ?? 0;
+    if (typeof data?.type !== 'string' || typeof oldest !== 'number') {
       return this.#badReply('it describes no key');
     }
     if (!AEAD_TYPES.includes(data.type) || data.derived === true) {
-      const found = data.derived === true ? 'a derived key' : `of a type without associated data`;
+      const found = data.derived === true ? 'a derived key' : 'of a type without associated data';
       fail('KMS_UNSUPPORTED_KEY', { keyUri: this.keyUri, found, expected: AEAD_TYPES.join(', ') });
     }
-    const oldest = Number(data.min_decryption_version ?? 0);
     return {
       keyId: this.#keyId,
       state: data.soft_deleted === true ? 'pendingDeletion' : 'enabled',
