@@ -28,7 +28,7 @@ await build({
     sealdisk: 'dist/cli/main.js',
     'supervisor-main': 'dist/attach/supervisor-main.js',
     'server-main': 'dist/attach/server-main.js',
-    'pkcs11-thread-main': 'dist/kms/providers/pkcs11/thread-main.js',
+    'pkcs11-main': 'dist/kms/providers/pkcs11/process-main.js',
   },
   outdir: 'dist/bin',
   outExtension: { '.js': '.cjs' },

@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { constants, mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { constants, mkdtempSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,18 +55,17 @@ async function stall(): Promise<() => Promise<void>> {
   await rename(generation, `${generation}.away`);
   execFileSync('mkfifo', [generation]);
   return async () => {
-    const readers = await open(generation, constants.O_WRONLY | constants.O_NONBLOCK);
+    // Who was given up at his deadline reads no more.
+    const readers = await open(generation, constants.O_WRONLY | constants.O_NONBLOCK).catch(() => undefined);
     await rename(`${generation}.away`, generation);
-    await readers.close();
+    await readers?.close();
   };
 }
 
-t.test('the contract', async (t) => {
-  // One that stays keeps the module's thread for all of them.
-  const one = await opened('pkcs11:token=disks;object=any');
-  t.teardown(() => one.close());
-  providerContract(t, startRig);
-});
+/** As long as one is open the module's process stays, and is logged in. */
+const one = await opened('pkcs11:token=disks;object=any');
+
+t.test('the contract', async (t) => providerContract(t, startRig));
 
 t.test('spells a URI in one way', async (t) => {
   const same: [string, string][] = [
@@ -150,39 +149,6 @@ t.test('tells a key that went from a token that went, and goes on when the token
   t.equal((await provider.describeKey(id, SOON)).state, 'enabled');
 });
 
-t.test('never tries a wrong PIN twice, until its file changes', async (t) => {
-  const { provider } = await freshKey(t);
-  await provider.close();
-  const pinFile = join(dir, 'wrong pin');
-  writeFileSync(pinFile, 'wrong\n', { mode: 0o600 });
-  const wrong = await opened(provider.keyUri, { ...hsm.env, SEALDISK_PKCS11_PIN_FILE: pinFile });
-  t.teardown(() => wrong.close());
-  const denied = async (message: RegExp) =>
-    t.rejects(wrong.describeKey(undefined, SOON), { code: 'KMS_ACCESS_DENIED', message });
-  await denied(/CKR_PIN_INCORRECT/);
-  await denied(/not tried again until the file changes/);
-  utimesSync(pinFile, 1, 1);
-  await denied(/CKR_PIN_INCORRECT/);
-  writeFileSync(pinFile, '4711-pin');
-  t.equal((await wrong.describeKey(undefined, SOON)).state, 'enabled');
-});
-
-t.test('says what it misses to log in', async (t) => {
-  const { provider } = await freshKey(t);
-  await provider.close();
-  const lacks = async (pinFile: string | undefined, message: RegExp) => {
-    const without = await opened(provider.keyUri, { ...hsm.env, SEALDISK_PKCS11_PIN_FILE: pinFile });
-    await t.rejects(without.describeKey(undefined, SOON), { code: 'KMS_CREDENTIALS', message });
-    await without.close();
-  };
-  await lacks(undefined, /wants a PIN/);
-  await lacks(join(dir, 'nothing'), /ENOENT/);
-  writeFileSync(join(dir, 'open'), '4711-pin', { mode: 0o644 });
-  await lacks(join(dir, 'open'), /chmod/);
-  writeFileSync(join(dir, 'empty'), '\n', { mode: 0o600 });
-  await lacks(join(dir, 'empty'), /does not hold a PIN/);
-});
-
 t.test('refuses what is no AES key, and names that are not one key', async (t) => {
   const found = async (object: string, code: string) => {
     const provider = await opened(`pkcs11:token=disks;object=${object}`);
@@ -229,4 +195,48 @@ t.test('keeps the event loop free while a token is silent', async (t) => {
   t.ok(turns > 20, `${turns} turns in 100 ms`);
   await goOn();
   t.equal((await asked).length, 64);
+});
+
+t.test('the last one to close ends the process of the module', async (t) => {
+  const children = () =>
+    readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').length;
+  const before = children();
+  await one.close();
+  t.equal(children(), before - 1);
+});
+
+t.test('never tries a wrong PIN twice, until its file changes', async (t) => {
+  const { provider } = await freshKey(t);
+  const pinFile = join(dir, 'wrong pin');
+  writeFileSync(pinFile, 'wrong\n', { mode: 0o600 });
+  const withIt = () => opened(provider.keyUri, { ...hsm.env, SEALDISK_PKCS11_PIN_FILE: pinFile });
+  const denied = (asker: KeyProvider, message: RegExp) =>
+    t.rejects(asker.describeKey(undefined, SOON), { code: 'KMS_ACCESS_DENIED', message });
+  const wrong = await withIt();
+  await denied(wrong, /CKR_PIN_INCORRECT/);
+  await denied(wrong, /not tried again until the file changes/);
+  await wrong.close();
+  await provider.close();
+  const another = await withIt();
+  t.teardown(() => another.close());
+  await denied(another, /not tried again/);
+  utimesSync(pinFile, 1, 1);
+  await denied(another, /CKR_PIN_INCORRECT/);
+  writeFileSync(pinFile, '4711-pin');
+  t.equal((await another.describeKey(undefined, SOON)).state, 'enabled');
+});
+
+t.test('says what it misses to log in', async (t) => {
+  const { provider } = await freshKey(t);
+  const lacks = async (pinFile: string | undefined, message: RegExp) => {
+    const without = await opened(provider.keyUri, { ...hsm.env, SEALDISK_PKCS11_PIN_FILE: pinFile });
+    await t.rejects(without.describeKey(undefined, SOON), { code: 'KMS_CREDENTIALS', message });
+    await without.close();
+  };
+  await lacks(undefined, /wants a PIN/);
+  await lacks(join(dir, 'nothing'), /ENOENT/);
+  writeFileSync(join(dir, 'open'), '4711-pin', { mode: 0o644 });
+  await lacks(join(dir, 'open'), /chmod/);
+  writeFileSync(join(dir, 'empty'), '\n', { mode: 0o600 });
+  await lacks(join(dir, 'empty'), /does not hold a PIN/);
 });

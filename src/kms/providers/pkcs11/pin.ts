@@ -11,17 +11,14 @@ import { errnoOf, fail } from '../../../errors.js';
 
 const PIN_MAX_BYTES = 255;
 
-/** By file: what it was when its PIN was refused. */
-const refused = new Map<string, string>();
-
 export interface Pin {
   readonly text: string;
-  /** To be called when the token has refused it. */
-  refuse(): void;
+  /** Another one as soon as the file was changed. */
+  readonly identity: string;
 }
 
-/** The first line of `path`. Fails with KMS_CREDENTIALS, or KMS_ACCESS_DENIED when this PIN was refused before. */
-export function readPin(path: string | undefined, keyUri: string): Pin {
+/** The first line of `path`. Fails with KMS_CREDENTIALS, or KMS_ACCESS_DENIED when its identity is `refused`. */
+export function readPin(path: string | undefined, refused: string | undefined, keyUri: string): Pin {
   if (path === undefined) {
     return fail('KMS_CREDENTIALS', {
       keyUri,
@@ -30,13 +27,13 @@ export function readPin(path: string | undefined, keyUri: string): Pin {
   }
   const { text, stats } = read(path, keyUri);
   const identity = `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeMs}:${stats.ctimeMs}`;
-  if (refused.get(path) === identity) {
+  if (refused === identity) {
     fail('KMS_ACCESS_DENIED', {
       keyUri,
       why: `the PIN in ${path} is wrong; it is not tried again until the file changes`,
     });
   }
-  return { text, refuse: () => void refused.set(path, identity) };
+  return { text, identity };
 }
 
 function read(path: string, keyUri: string): { text: string; stats: Stats } {

@@ -2,7 +2,6 @@
 
 import { fail } from '../../../errors.js';
 import { Deadline } from '../../local/deadline.js';
-import { allocSecret, freeSecret } from '../../local/secret.js';
 import { optional } from '../../optional.js';
 import {
   type CallOptions,
@@ -18,9 +17,9 @@ import {
 } from '../../provider.js';
 import { refuseUri } from '../../uri.js';
 import { additionalData, decodeSealed, encodeSealed, PLAINTEXT_MAX_BYTES } from '../sealed-key.js';
-import { ModuleThread } from './module-thread.js';
+import { ModuleProcess } from './module-process.js';
 import type { Pkcs11Uri } from './uri.js';
-import type { Done, KeyNames, SealedParts } from './work.js';
+import type { Done, KeyNames, Question, SealedParts } from './work.js';
 
 const MODULE = 'SEALDISK_PKCS11_MODULE';
 const PIN_FILE = 'SEALDISK_PKCS11_PIN_FILE';
@@ -50,16 +49,16 @@ export async function openPkcs11(
 ): Promise<KeyProvider & CanRewrap> {
   const { modulePath, pinFile } = settings(uri, environment);
   await optional('pkcs11', 'pkcs11js', () => import('pkcs11js'));
-  return new Pkcs11Provider(uri, pinFile, ModuleThread.join(modulePath));
+  return new Pkcs11Provider(uri, pinFile, ModuleProcess.join(modulePath));
 }
 
 class Pkcs11Provider implements KeyProvider, CanRewrap {
   readonly keyUri: string;
   readonly #named: KeyNames;
-  readonly #thread: ModuleThread;
+  readonly #module: ModuleProcess;
   #closed = false;
 
-  constructor(uri: Pkcs11Uri, pinFile: string | undefined, thread: ModuleThread) {
+  constructor(uri: Pkcs11Uri, pinFile: string | undefined, module: ModuleProcess) {
     this.keyUri = uri.canonical;
     const { token, object, id } = uri;
     this.#named = {
@@ -68,7 +67,7 @@ class Pkcs11Provider implements KeyProvider, CanRewrap {
       ...(id === undefined ? {} : { id }),
       ...(pinFile === undefined ? {} : { pinFile }),
     };
-    this.#thread = thread;
+    this.#module = module;
   }
 
   async generateDataKey(
@@ -77,47 +76,37 @@ class Pkcs11Provider implements KeyProvider, CanRewrap {
     options: CallOptions,
   ): Promise<GeneratedKey> {
     if (sizeBytes > PLAINTEXT_MAX_BYTES) fail('INTERNAL', { what: `a data key of ${sizeBytes} bytes` });
-    const work = { verb: 'make', sizeBytes, aad: additionalData(context) } as const;
-    return this.#thread.ask(
-      { ...work, keyUri: this.keyUri, key: this.#named },
-      this.#deadline(options),
-      (done, plaintext) => ({ plaintext: secretCopy(plaintext), wrapped: wrappedOf(done) }),
-      (late) => freeSecret(late.plaintext),
+    const done = await this.#ask(
+      { verb: 'make', key: this.#named, sizeBytes, aad: additionalData(context) },
+      options,
     );
+    return { plaintext: this.#module.open(done), wrapped: wrappedOf(done) };
   }
 
   async unwrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<SecretBytes> {
-    const work = { verb: 'unwrap', parts: this.#partsOf(wrapped, context) } as const;
-    return this.#thread.ask(
-      { ...work, keyUri: this.keyUri, key: this.#byId(wrapped.keyId) },
-      this.#deadline(options),
-      (_done, plaintext) => secretCopy(plaintext),
-      freeSecret,
+    const parts = this.#partsOf(wrapped, context);
+    return this.#module.open(
+      await this.#ask({ verb: 'unwrap', key: this.#byId(wrapped.keyId), parts }, options),
     );
   }
 
   async rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {
-    const work = { verb: 'rewrap', parts: this.#partsOf(wrapped, context), to: this.#named } as const;
+    const parts = this.#partsOf(wrapped, context);
     const key = this.#byId(wrapped.keyId);
-    return this.#thread.ask({ ...work, keyUri: this.keyUri, key }, this.#deadline(options), wrappedOf);
+    return wrappedOf(await this.#ask({ verb: 'rewrap', key, parts, to: this.#named }, options));
   }
 
   async describeKey(keyId: string | undefined, options: CallOptions): Promise<KeyDescription> {
-    const deadline = this.#deadline(options);
     if (keyId !== undefined && !isId(keyId)) fail('KMS_KEY_NOT_FOUND', { keyUri: this.keyUri });
     const key = keyId === undefined ? this.#named : this.#byId(keyId);
-    const work = { verb: 'describe', keyUri: this.keyUri, key } as const;
-    return this.#thread.ask(work, deadline, (done) => ({
-      keyId: done.keyId,
-      state: done.enabled ? 'enabled' : 'disabled',
-      serviceKey: false,
-    }));
+    const { keyId: id, enabled } = await this.#ask({ verb: 'describe', key }, options);
+    return { keyId: id, state: enabled ? 'enabled' : 'disabled', serviceKey: false };
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#thread.leave();
+    await this.#module.leave();
   }
 
   /** The key with this id on the URI's token, whatever its label is by now. */
@@ -134,21 +123,15 @@ class Pkcs11Provider implements KeyProvider, CanRewrap {
     return { ...parts, aad: additionalData(context) };
   }
 
-  #deadline({ timeoutMs }: CallOptions): Deadline {
-    return new Deadline(timeoutMs, this.keyUri);
+  #ask(question: Question, { timeoutMs }: CallOptions): Promise<Done> {
+    return this.#module.ask(question, new Deadline(timeoutMs, this.keyUri));
   }
 }
 
 const isId = (text: string): boolean => /^([0-9a-f]{2})+$/.test(text);
 
 function wrappedOf({ keyId, nonce, sealed }: Done): WrappedKey {
-  if (!nonce || !sealed) return fail('INTERNAL', { what: 'the thread sealed nothing' });
+  if (!nonce || !sealed) return fail('INTERNAL', { what: 'the process sealed nothing' });
   const parts = { nonce: Buffer.from(nonce), sealed: Buffer.from(sealed) };
   return { keyId, keyVersion: ONLY_VERSION, ciphertext: encodeSealed(parts) };
-}
-
-function secretCopy(plaintext: Buffer): SecretBytes {
-  const secret = allocSecret(plaintext.length);
-  plaintext.copy(secret);
-  return secret;
 }

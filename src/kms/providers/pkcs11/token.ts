@@ -1,6 +1,6 @@
 /**
- * A PKCS#11 module, its tokens and the keys on them: what the thread does with the addon. Every call here may block for as
- * long as the module likes.
+ * A PKCS#11 module, its tokens and the keys on them: what its process does with the addon. Every call here may block for
+ * as long as the module likes.
  *
  * Kept true: a key counts as gone only when its token was there, logged in, and did not show it. What may come of a session
  * or a token that went is asked once more of a module that was started anew; the second answer stands.
@@ -33,6 +33,11 @@ interface Key {
   readonly mayEncrypt: boolean;
 }
 
+/** What was done, with the plaintext still in the room. */
+interface Worked extends Omit<Done, 'boxed'> {
+  readonly plainBytes: number;
+}
+
 export class TokenModule {
   /** Loaded once: few modules bear being unloaded. */
   #loaded: Pkcs11.PKCS11 | undefined;
@@ -41,20 +46,22 @@ export class TokenModule {
   readonly #sessions = new Map<string, Session>();
   /** Of the key that is worked for, for failures. */
   #keyUri = '';
+  /** Identity of the PIN that its token has refused. */
+  refusedPin: string | undefined;
 
   constructor(
     private readonly pkcs11: typeof Pkcs11,
     private readonly path: string,
-    private readonly mailbox: Buffer,
+    private readonly room: Buffer,
   ) {}
 
-  /** Fails as the contract says. The mailbox holds plaintext only after `make` and `unwrap` that did not fail. */
-  do(work: KeyWork): Done {
+  /** Fails as the contract says. After `make` and `unwrap` the room holds plaintext, which the caller wipes. */
+  do(work: KeyWork): Worked {
     this.#keyUri = work.keyUri;
+    this.refusedPin = work.refusedPin;
     try {
       return this.#twice(() => this.#once(work));
     } catch (error) {
-      this.mailbox.fill(0);
       throw failureOf(error, work.keyUri);
     }
   }
@@ -71,13 +78,13 @@ export class TokenModule {
     }
   }
 
-  #once(work: KeyWork): Done {
+  #once(work: KeyWork): Worked {
     const key = this.#find(work.key);
     switch (work.verb) {
       case 'describe':
         return done(key, {});
       case 'make': {
-        const plaintext = this.mailbox.subarray(0, work.sizeBytes);
+        const plaintext = this.room.subarray(0, work.sizeBytes);
         randomFillSync(plaintext);
         return done(key, {
           ...this.#seal(this.#usable(key), plaintext, work.aad),
@@ -89,9 +96,7 @@ export class TokenModule {
       case 'rewrap': {
         const to = this.#usable(this.#find(work.to));
         const plainBytes = this.#open(this.#usable(key), work.parts);
-        const sealed = this.#seal(to, this.mailbox.subarray(0, plainBytes), work.parts.aad);
-        this.mailbox.fill(0);
-        return done(to, sealed);
+        return done(to, this.#seal(to, this.room.subarray(0, plainBytes), work.parts.aad));
       }
       default:
         return unreachable(work);
@@ -132,12 +137,12 @@ export class TokenModule {
     return { nonce, sealed };
   }
 
-  /** Opens `parts` into the mailbox. Its length. */
+  /** Opens `parts` into the room. Its length. */
   #open(key: Key, parts: SealedParts): number {
     const cryptoki = this.#cryptoki();
     cryptoki.C_DecryptInit(key.session, this.#gcm(Buffer.from(parts.nonce), parts.aad), key.handle);
     try {
-      return cryptoki.C_Decrypt(key.session, Buffer.from(parts.sealed), this.mailbox).length;
+      return cryptoki.C_Decrypt(key.session, Buffer.from(parts.sealed), this.room).length;
     } catch (error) {
       // CKR_GENERAL_ERROR may mean a wrong tag or a dead device. A key that opens what it has just sealed is well.
       if (isBadData(error) || this.#works(key))
@@ -283,7 +288,7 @@ export class TokenModule {
       cryptoki.C_Login(session.handle, CKU_USER, pin.text);
     } catch (error) {
       if (ckrOf(error) === 'CKR_USER_ALREADY_LOGGED_IN') return session;
-      if (isPinRefusal(error)) pin.refuse();
+      if (isPinRefusal(error)) this.refusedPin = pin.identity;
       cryptoki.C_CloseSession(session.handle);
       throw error;
     }
@@ -297,7 +302,7 @@ export class TokenModule {
     if ((flags & CKF_USER_PIN_FINAL_TRY) !== 0) {
       this.#deny('one more wrong PIN locks its token; log in once with another program');
     }
-    return readPin(pinFile, this.#keyUri);
+    return readPin(pinFile, this.refusedPin, this.#keyUri);
   }
 
   // --- the module
@@ -335,7 +340,7 @@ export class TokenModule {
   }
 }
 
-const done = ({ keyId, mayDecrypt: enabled }: Key, more: Partial<Done>): Done => ({
+const done = ({ keyId, mayDecrypt: enabled }: Key, more: Partial<Worked>): Worked => ({
   keyId,
   enabled,
   plainBytes: 0,

@@ -1,4 +1,4 @@
-/** What the provider asks of the thread that holds the PKCS#11 module, and what comes back. All of it is cloned. */
+/** What a provider asks of the process that holds the PKCS#11 module, and what comes back. */
 
 import type { Code, FactsOf } from '../../../errors.js';
 import type { TokenNames } from './uri.js';
@@ -20,16 +20,16 @@ export interface SealedParts {
 }
 
 /**
- * `keyUri` is for failures. `make` and `unwrap` leave plaintext at the start of the mailbox, for the asker to take. `rewrap` opens `parts` with
- * `key` and seals it again with `to`; no plaintext leaves the thread. `end` closes the module.
+ * `keyUri` is for failures; a PIN with the identity `refusedPin` is not tried. `rewrap` opens `parts` with `key` and seals it again with `to`; its plaintext does not leave
+ * the process. `end` ends that.
  */
-export type KeyWork = { readonly keyUri: string; readonly key: KeyNames } & (
-  | { readonly verb: 'describe' }
-  | { readonly verb: 'make'; readonly sizeBytes: number; readonly aad: Uint8Array }
-  | { readonly verb: 'unwrap'; readonly parts: SealedParts }
-  | { readonly verb: 'rewrap'; readonly parts: SealedParts; readonly to: KeyNames }
-);
+export type Question =
+  | { readonly verb: 'describe'; readonly key: KeyNames }
+  | { readonly verb: 'make'; readonly key: KeyNames; readonly sizeBytes: number; readonly aad: Uint8Array }
+  | { readonly verb: 'unwrap'; readonly key: KeyNames; readonly parts: SealedParts }
+  | { readonly verb: 'rewrap'; readonly key: KeyNames; readonly parts: SealedParts; readonly to: KeyNames };
 
+export type KeyWork = Question & { readonly keyUri: string; readonly refusedPin: string | undefined };
 export type Work = KeyWork | { readonly verb: 'end' };
 
 export interface Done {
@@ -37,18 +37,15 @@ export interface Done {
   readonly keyId: string;
   /** CKA_DECRYPT: false is how an owner takes the key away. */
   readonly enabled: boolean;
-  /** Bytes of plaintext in the mailbox. */
-  readonly plainBytes: number;
+  /** After `make` and `unwrap`: the plaintext, sealed for the asker's public key. */
+  readonly boxed?: Uint8Array;
   readonly nonce?: Uint8Array;
   readonly sealed?: Uint8Array;
 }
 
 export type Answer =
   | { readonly done: Done }
-  | { readonly failure: { readonly code: Code; readonly facts: FactsOf<Code> } };
-
-/** What the thread is started with. */
-export interface ThreadData {
-  readonly modulePath: string;
-  readonly mailbox: SharedArrayBuffer;
-}
+  | {
+      readonly failure: { readonly code: Code; readonly facts: FactsOf<Code> };
+      readonly refusedPin: string | undefined;
+    };
