@@ -48,6 +48,8 @@ export class FakeVault {
   manner: Manner | undefined;
   /** Requests wait for it. */
   stalled: Promise<void> | undefined;
+  /** What it was given to encrypt last. */
+  lastPlaintext: Buffer = Buffer.alloc(0);
   readonly secretIds = new Set<string>();
   readonly jwts = new Set<string>();
   readonly #server = createServer(async (request, response) => {
@@ -126,6 +128,7 @@ export class FakeVault {
     if (verb === 'keys') return key ? ok({ data: described(name, key) }) : refuse(404);
     if (verb === 'encrypt') {
       // As where the policy allows to create: a key that is not there is made.
+      this.lastPlaintext = bytes(fields.plaintext);
       return encrypt(key ?? this.addKey(name), fields);
     }
     return key ? decrypt(key, fields) : refuse(400, 'encryption key not found');
