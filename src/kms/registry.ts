@@ -12,7 +12,10 @@ import { execScheme } from './providers/exec.js';
 import { hashivaultScheme } from './providers/hashivault.js';
 import { kmipScheme } from './providers/kmip.js';
 import { pkcs11Scheme } from './providers/pkcs11.js';
-import { splitScheme } from './uri.js';
+import { refuseUri, splitScheme } from './uri.js';
+
+/** A disk's token holds no longer one (src/luks2/token.ts). */
+const KEY_URI_MAX_BYTES = 1024;
 
 /** The table of `schemes` by id. Fails with INTERNAL when two have the same id. */
 export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string, ProviderScheme> {
@@ -33,13 +36,14 @@ export const schemeIds = (): string[] => [...SCHEMES.keys()];
 
 /** The one spelling of a key URI, as a token records it. Fails with KEY_URI_SYNTAX or KEY_URI_SCHEME. */
 export function canonicalKeyUri(text: string): string {
-  return schemeOf(text).canonical(text);
+  const canonical = schemeOf(text).canonical(text);
+  const long = Buffer.byteLength(canonical) > KEY_URI_MAX_BYTES;
+  return long ? refuseUri(text, `it is longer than ${KEY_URI_MAX_BYTES} bytes`) : canonical;
 }
 
 /** A provider for the key that `uri` names. Fails with KEY_URI_SYNTAX, KEY_URI_SCHEME or as the contract says. */
 export async function openProvider(uri: string, environment: ProviderEnvironment): Promise<KeyProvider> {
-  const scheme = schemeOf(uri);
-  return scheme.open(scheme.canonical(uri), environment);
+  return schemeOf(uri).open(canonicalKeyUri(uri), environment);
 }
 
 function schemeOf(text: string): ProviderScheme {

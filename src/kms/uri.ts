@@ -67,7 +67,7 @@ export function percentDecoded(text: string, part: string, what: string): string
   } catch {
     return refuseUri(text, `${what} is not percent-encoded UTF-8`);
   }
-  if (/\p{Cc}/u.test(decoded)) refuseUri(text, `${what} holds control characters`);
+  if (/\p{Cc}|\p{Cs}/u.test(decoded)) refuseUri(text, `${what} holds control characters`);
   return decoded;
 }
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { openProvider, registry, schemeIds } from '#sealdisk/kms/registry.js';
 
@@ -11,6 +12,11 @@ const scheme = (id: string) => ({
 t.test('knows local', async (t) => {
   t.ok(schemeIds().includes('local'));
   t.equal((await openProvider('alias/x', environment)).keyUri, 'local:alias/x');
+});
+
+t.test('knows no scheme that docs/providers.md does not', async (t) => {
+  const page = readFileSync('docs/providers.md', 'utf8');
+  for (const id of schemeIds()) t.match(page, new RegExp(`^\\| \\[\`${id}:\`\\]\\(`, 'm'), id);
 });
 
 t.test('refuses a scheme that this build has not', async (t) => {

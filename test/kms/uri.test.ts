@@ -49,6 +49,15 @@ t.test('refuses parameters and never shows what they hold', async (t) => {
   }
 });
 
+t.test('refuses one that no token can hold', async (t) => {
+  const key = (bytes: number) => `exec:///kms?key=${'%26'.repeat(bytes)}`;
+  t.equal(canonicalKeyUri(key(200)).length, 616);
+  t.throws(() => canonicalKeyUri(`exec:///${'%26'.repeat(150)}?key=${'%26'.repeat(200)}`), {
+    code: 'KEY_URI_SYNTAX',
+    message: /longer than 1024 bytes/,
+  });
+});
+
 t.test('shows a bad URI on one line', async (t) => {
   try {
     canonicalKeyUri('alias/a\nb\x1b[2J');
