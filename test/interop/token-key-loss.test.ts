@@ -1,7 +1,9 @@
 /** Disks whose keys lie on a PKCS#11 token and on a KMIP server: taken away there, I/O hangs; given back, it goes on. */
 
+import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { type Rig, rig, run, until } from '../cli/rig.js';
+import { foundInProcess, secretsOf } from '../engine/memory-search.js';
 import { PyKmip } from '../kms/pykmip.js';
 import { SoftHsm } from '../kms/softhsm.js';
 
@@ -20,8 +22,16 @@ async function hangsAndGoesOn(
   const server = await r.serve(r.at('d'), '--socket', r.at('s'), '--key-check-interval', '100ms');
   const io = (what: string) => run('qemu-io', ['-f', 'raw', '-c', what, server.uri]);
   t.match(await io('write -P 7 0 1M'), { code: 0 });
+  await r.json('export-data-key', r.at('d'), '--out', r.at('key'), '--yes');
+  const secrets = secretsOf(readFileSync(r.at('key')));
   await disable();
   t.match(await server.event('key_lost'), { code: 'KMS_KEY_DISABLED', gate: 'hung' });
+  const pids = [server.pid, ...childrenOf(server.pid)];
+  t.same(
+    pids.flatMap((pid) => foundInProcess(pid, secrets)),
+    [],
+    'neither the server nor its helper keeps any of the key',
+  );
   const reading = io('read -P 7 0 1M');
   await until('the read waits', async () => (await r.status()).parked > 0);
   t.match(await r.status(), { gate: 'hung', reason: `key ${key} is disabled` });
@@ -30,6 +40,9 @@ async function hangsAndGoesOn(
   t.match(await reading, { code: 0, out: /read 1048576/ });
   await server.stop();
 }
+
+const childrenOf = (pid: number): number[] =>
+  (readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').match(/\d+/g) ?? []).map(Number);
 
 t.test('a disk under a key of a SoftHSM token', async (t) => {
   const r = rig(t);

@@ -1,7 +1,7 @@
 /** The `pkcs11:` provider with SoftHSM 2: the contract, and what only a token can do. */
 
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createDecipheriv, randomBytes } from 'node:crypto';
 import { constants, mkdtempSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -118,6 +118,21 @@ t.test('loads a library and reads a PIN by the word of the machine or the owner 
   await (await opened(withPin)).close();
   await (await openProvider(withPin, { poolDir: '/', env: {}, namedByOwner: true })).close();
   await t.rejects(opened('pkcs11:token=disks;object=x', noModule), { code: 'KEY_URI_SYNTAX' });
+});
+
+t.test('wraps as docs/providers.md says, so that a key can be recovered by hand', async (t) => {
+  const key = randomBytes(32);
+  hsm.import('known', 'beef', key);
+  const provider = await opened('pkcs11:token=disks;id=%be%ef');
+  t.teardown(() => provider.close());
+  const { plaintext, wrapped } = await provider.generateDataKey(64, CONTEXT, SOON);
+  const bytes = Buffer.from(wrapped.ciphertext);
+  t.equal(bytes.toString('latin1', 0, 4), 'SDG\x01');
+  t.equal(bytes.length, 4 + 12 + 64 + 16);
+  const gcm = createDecipheriv('aes-256-gcm', key, bytes.subarray(4, 16));
+  gcm.setAAD(Buffer.concat([bytes.subarray(0, 4), Buffer.from(JSON.stringify(CONTEXT))]));
+  gcm.setAuthTag(bytes.subarray(80));
+  t.ok(Buffer.concat([gcm.update(bytes.subarray(16, 80)), gcm.final()]).equals(plaintext));
 });
 
 t.test('moves a data key to the key that has taken the label over', async (t) => {

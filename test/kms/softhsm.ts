@@ -47,6 +47,26 @@ export class SoftHsm {
     return this.#order({ verb: 'make', label, id, attributes });
   }
 
+  /** An AES key with these bytes. */
+  import(label: string, id: string, key: Buffer): void {
+    const file = join(this.dir, 'imported');
+    writeFileSync(file, key);
+    const words = [
+      '--import',
+      file,
+      '--aes',
+      '--token',
+      this.label,
+      '--label',
+      label,
+      '--id',
+      id,
+      '--pin',
+      PIN,
+    ];
+    execFileSync('softhsm2-util', words, { stdio: 'pipe' });
+  }
+
   /** Changes attributes of the key with this id. */
   change(id: string, attributes: Attributes): Promise<void> {
     return this.#order({ verb: 'change', id, attributes });

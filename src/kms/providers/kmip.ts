@@ -6,8 +6,8 @@
  * what Re-Key makes of it is another object, which takes the Name over, and `rewrap` moves a data key to the one that the
  * URI names now.
  *
- * Kept true: a key is used only while its State is Active, whatever the server would do: the specification lets it decrypt
- * with a key that was revoked. Pre-Active is disabled until somebody activates it.
+ * Kept true: a data key is given out only while its key's State is Active, whatever the server does: the specification
+ * lets it decrypt with a key that was revoked. Pre-Active is disabled until somebody activates it.
  */
 
 import type { ProviderScheme } from '../provider.js';

@@ -20,12 +20,6 @@ const REASON = {
   wrongKeyLifecycleState: 0x43,
 } as const;
 
-/** Reasons by which a server may refuse a key that is not active. */
-export const mayBeState = (reason: number): boolean =>
-  ([REASON.illegalOperation, REASON.permissionDenied, REASON.wrongKeyLifecycleState] as number[]).includes(
-    reason,
-  );
-
 /** Reasons after which nothing is learned by asking whether the key works: the server did not come to use it. */
 export const isDecided = (reason: number): boolean => failureOfReason(reason, '').group !== 'unreachable';
 

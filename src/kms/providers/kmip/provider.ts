@@ -1,7 +1,7 @@
 /** A key of a KMIP server as the contract of src/kms/provider.ts. src/kms/providers/kmip.ts tells what it keeps true. */
 
 import sodium from 'sodium-native';
-import { fail, type SealdiskError } from '../../../errors.js';
+import { fail } from '../../../errors.js';
 import { Deadline } from '../../local/deadline.js';
 import { allocSecret, freeSecret } from '../../local/secret.js';
 import {
@@ -20,7 +20,7 @@ import {
 } from '../../provider.js';
 import { additionalData, decodeSealed, encodeSealed, PLAINTEXT_MAX_BYTES } from '../sealed-key.js';
 import { KmipClient } from './client.js';
-import { failureOfReason, isDecided, mayBeState } from './failures.js';
+import { failureOfReason, isDecided } from './failures.js';
 import type { KmipUri, TlsFiles } from './uri.js';
 
 /** A managed object is one key for ever. */
@@ -154,7 +154,7 @@ class KmipProvider implements KeyProvider, CanRewrap {
     deadline: Deadline,
   ): Promise<WrappedKey> {
     const outcome = await this.#client.encrypt(keyId, plaintext, additionalData(context), deadline);
-    if (outcome.kind === 'failed') throw await this.#refusal(outcome.reason, keyId, deadline);
+    if (outcome.kind === 'failed') throw failureOfReason(outcome.reason, this.keyUri);
     return { keyId, keyVersion: ONLY_VERSION, ciphertext: encodeSealed(outcome.value) };
   }
 
@@ -164,14 +164,20 @@ class KmipProvider implements KeyProvider, CanRewrap {
     const parts = decodeSealed(ciphertext);
     const ours = keyVersion === ONLY_VERSION && keyId === (this.uri.uid ?? keyId);
     if (!parts || !ours) return fail('KMS_INVALID_CIPHERTEXT', { keyUri });
-    await this.#usable(keyId, deadline);
     const outcome = await this.#client.decrypt(keyId, parts, additionalData(context), deadline);
+    try {
+      // After the use, so that a key that is revoked meanwhile opens nothing; and this answer overwrites what TLS has left
+      // of the last one on the stack.
+      await this.#usable(keyId, deadline);
+    } catch (error) {
+      if (outcome.kind === 'done') freeSecret(outcome.value);
+      throw error;
+    }
     if (outcome.kind === 'done') return outcome.value;
     // A server may word a wrong tag as any failure. A key that opens what it has just sealed is well.
-    if (!isDecided(outcome.reason) && (await this.#works(keyId, deadline))) {
-      fail('KMS_INVALID_CIPHERTEXT', { keyUri });
-    }
-    throw await this.#refusal(outcome.reason, keyId, deadline);
+    const altered = !isDecided(outcome.reason) && (await this.#works(keyId, deadline));
+    if (altered) fail('KMS_INVALID_CIPHERTEXT', { keyUri });
+    throw failureOfReason(outcome.reason, keyUri);
   }
 
   async #works(keyId: string, deadline: Deadline): Promise<boolean> {
@@ -182,12 +188,6 @@ class KmipProvider implements KeyProvider, CanRewrap {
     if (opened.kind === 'failed') return false;
     freeSecret(opened.value);
     return true;
-  }
-
-  /** What a refusal to use a key means: one that may be about its state is asked for that. */
-  async #refusal(reason: number, keyId: string, deadline: Deadline): Promise<SealdiskError> {
-    if (mayBeState(reason)) await this.#usable(keyId, deadline);
-    return failureOfReason(reason, this.keyUri);
   }
 
   #deadline({ timeoutMs }: CallOptions): Deadline {
