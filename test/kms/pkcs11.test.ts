@@ -121,7 +121,8 @@ t.test('loads a library and reads a PIN by the word of the machine or the owner 
 });
 
 t.test('wraps as docs/providers.md says, so that a key can be recovered by hand', async (t) => {
-  const key = randomBytes(32);
+  // As text: softhsm2-util may stop reading a key at a byte that is none.
+  const key = Buffer.from(randomBytes(16).toString('hex'));
   hsm.import('known', 'beef', key);
   const provider = await opened('pkcs11:token=disks;id=%be%ef');
   t.teardown(() => provider.close());
