@@ -24,6 +24,13 @@ export interface HttpRequest {
   readonly body?: Buffer;
 }
 
+/** PEM: the CAs to trust instead of Node's, and what to prove ourselves by. */
+export interface TlsFiles {
+  readonly ca?: Buffer;
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+}
+
 export interface HttpReply {
   readonly status: number;
   /** The caller overwrites it when it may hold a secret. */
@@ -34,17 +41,16 @@ export class HttpClient {
   readonly #agent: HttpAgent;
   readonly #origin: URL;
 
-  /** `ca`: PEM of the CAs to trust instead of Node's. */
   constructor(
     origin: string,
     private readonly keyUri: string,
-    ca?: Buffer,
+    tls: TlsFiles = {},
   ) {
     this.#origin = new URL(origin);
     const options = { keepAlive: true, timeout: IDLE_MS, maxSockets: 8 };
     this.#agent =
       this.#origin.protocol === 'https:'
-        ? new HttpsAgent({ ...options, ...(ca && { ca }), minVersion: 'TLSv1.2' })
+        ? new HttpsAgent({ ...options, ...tls, minVersion: 'TLSv1.2' })
         : new HttpAgent(options);
   }
 

@@ -53,8 +53,10 @@ export class FaultyServer {
     server.on('tlsClientError', () => {});
   }
 
-  static async start(t: Test, certificate?: Certificate): Promise<FaultyServer> {
-    const http = certificate ? createTlsServer({ ...certificate }) : createServer();
+  /** Over TLS with a certificate; with `clientCa`, to those alone that it signed. */
+  static async start(t: Test, certificate?: Certificate, clientCa?: Buffer): Promise<FaultyServer> {
+    const clients = clientCa && { ca: clientCa, requestCert: true, rejectUnauthorized: true };
+    const http = certificate ? createTlsServer({ ...certificate, ...clients }) : createServer();
     const server = new FaultyServer(http, certificate ? 'https' : 'http');
     http.listen(0, '127.0.0.1');
     await once(http, 'listening');

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Code } from '#sealdisk/errors.js';
 import { canRewrap, failureOfDescription } from '#sealdisk/kms/provider.js';
@@ -8,7 +8,7 @@ import { canonicalKeyUri, openProvider } from '#sealdisk/kms/registry.js';
 import { providerContract, type Rig, rejectsWith } from './contract.js';
 import { failureContract } from './failure-contract.js';
 import { FakeVault } from './fake-vault.js';
-import type { Reply } from './faulty-server.js';
+import { FaultyServer, makeAuthority, type Reply, reply } from './faulty-server.js';
 import { tempPool } from './pool.js';
 
 const SOON = { timeoutMs: 10_000 };
@@ -153,6 +153,18 @@ t.test('is told where Vault is, and not in plain text over a network', async (t)
   await t.rejects(open({ VAULT_ADDR: 'https://vault', VAULT_CACERT: '/nonexistent' }), {
     code: 'KMS_SETTING',
   });
+});
+
+t.test('shows a Vault that asks for it a certificate', async (t) => {
+  const { caFile, good } = makeAuthority(await tempPool(t));
+  const server = await FaultyServer.start(t, good, readFileSync(caFile));
+  server.manner = reply(says(503, 'Vault is sealed'));
+  const env = { VAULT_ADDR: server.origin, VAULT_TOKEN: TOKEN, VAULT_CACERT: caFile };
+  await rejectsWith(t, (await open(env)).describeKey(undefined, SOON), 'KMS_CONNECTION');
+  const [certFile, keyFile] = [join(dirname(caFile), 'good.pem'), join(dirname(caFile), 'key.pem')];
+  const known = await open({ ...env, VAULT_CLIENT_CERT: certFile, VAULT_CLIENT_KEY: keyFile });
+  await rejectsWith(t, known.describeKey(undefined, SOON), 'KMS_SERVER_ERROR');
+  await known.close();
 });
 
 t.test('does not make a key that is not there by using it', async (t) => {

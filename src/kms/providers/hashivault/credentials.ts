@@ -1,13 +1,14 @@
 /**
  * Where Vault is and what it is shown, by the settings that its own program reads: VAULT_ADDR, VAULT_NAMESPACE,
- * VAULT_CACERT, VAULT_TOKEN, ~/.vault-token, and more for what only servers need. Of OpenBao's own BAO_* settings each
- * stands before its VAULT_* one.
+ * VAULT_CACERT, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TOKEN, ~/.vault-token, and more for what only servers need.
+ * Of OpenBao's own BAO_* settings each stands before its VAULT_* one.
  */
 
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { errnoOf, fail } from '../../../errors.js';
+import type { TlsFiles } from '../../http.js';
 import { originOf } from './uri.js';
 
 /** A token as it is now, or a login that gives one. `where` names the setting, for failures. */
@@ -41,12 +42,19 @@ export function vaultOrigin(env: NodeJS.ProcessEnv): string | undefined {
 export const vaultNamespace = (env: NodeJS.ProcessEnv): string =>
   (setting(env, 'NAMESPACE') ?? '').replace(/^\/+|\/+$/g, '');
 
-/** PEM of the CAs to trust, or undefined for Node's. Fails with KMS_SETTING. */
-export async function vaultCa(env: NodeJS.ProcessEnv): Promise<Buffer | undefined> {
-  const path = setting(env, 'CACERT');
+/** What the connection to Vault takes from files. Fails with KMS_SETTING. */
+export async function vaultTls(env: NodeJS.ProcessEnv): Promise<TlsFiles> {
+  const [ca, cert, key] = await Promise.all(
+    ['CACERT', 'CLIENT_CERT', 'CLIENT_KEY'].map((name) => pem(env, name)),
+  );
+  return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+}
+
+async function pem(env: NodeJS.ProcessEnv, name: string): Promise<Buffer | undefined> {
+  const path = setting(env, name);
   if (path === undefined) return undefined;
   return readFile(path).catch((error) =>
-    fail('KMS_SETTING', { setting: 'VAULT_CACERT', found: errnoOf(error), expected: 'a PEM file' }),
+    fail('KMS_SETTING', { setting: `VAULT_${name}`, found: errnoOf(error), expected: 'a PEM file' }),
   );
 }
 

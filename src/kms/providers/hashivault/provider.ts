@@ -23,7 +23,7 @@ import {
   type WrappedKey,
 } from '../../provider.js';
 import { jsonWithSecret, takeSecret } from '../../secret-json.js';
-import { vaultCa, vaultCredentials, vaultNamespace, vaultOrigin } from './credentials.js';
+import { vaultCredentials, vaultNamespace, vaultOrigin, vaultTls } from './credentials.js';
 import { jsonOf, VaultSession, vaultErrors } from './session.js';
 import type { VaultUri } from './uri.js';
 
@@ -51,7 +51,7 @@ export async function openVault(
   vouch(environment, origin === own, `the Vault server ${origin}`, 'VAULT_ADDR');
   const keyUri = uri.canonical;
   const none = (why: string): never => fail('KMS_CREDENTIALS', { keyUri, why });
-  const http = new HttpClient(origin, keyUri, await vaultCa(env));
+  const http = new HttpClient(origin, keyUri, await vaultTls(env));
   const namespace = uri.namespace || vaultNamespace(env);
   const session = new VaultSession(http, vaultCredentials(env, none), namespace, keyUri);
   return new VaultProvider(uri, namespace, http, session);
