@@ -104,7 +104,7 @@ export function failureOfState(state: KeyState, keyUri: string): SealdiskError |
   }
 }
 
-/** The failure that stands for the key, or for the version that wrapped where one is given; undefined when it can be used. */
+/** The failure that stands for the key, or for the version of it that wrapped; undefined when it can be used. */
 export function failureOfDescription(
   described: KeyDescription,
   keyVersion: string | undefined,

@@ -27,8 +27,8 @@ const NETWORK = [
 ];
 const RESOLVER = /^EAI_[A-Z]+$/;
 /** By these it tells that what answered is not whom we asked, or speaks no TLS. */
-const TLS =
-  /^((CERT|CRL|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO)_[A-Z_]+|HOSTNAME_MISMATCH|INVALID_(CA|PURPOSE)|PATH_LENGTH_EXCEEDED|ERR_(TLS|SSL|OSSL)_[A-Z0-9_]+)$/;
+const TLS = /^(CERT|CRL|UNABLE_TO|SELF_SIGNED|DEPTH_ZERO|ERR_TLS|ERR_SSL|ERR_OSSL)_[A-Z0-9_]+$/;
+const TLS_ALSO = ['HOSTNAME_MISMATCH', 'INVALID_CA', 'INVALID_PURPOSE', 'PATH_LENGTH_EXCEEDED'];
 /** By these its parsers tell that what answered is not HTTP. */
 const NOT_HTTP = /^(HPE_[A-Z_]+|UND_ERR_(HEADERS_OVERFLOW|RES[A-Z_]+))$/;
 
@@ -48,11 +48,14 @@ const WORDS: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
 };
 
+const isOfTransport = (code: string): boolean =>
+  NETWORK.includes(code) || TLS_ALSO.includes(code) || RESOLVER.test(code) || TLS.test(code);
+
 /** The failure that an error of the transport stands for, however wrapped; undefined for any other error. */
 export function transportFailure(error: unknown, keyUri: string): SealdiskError | undefined {
   for (const code of codesOf(error)) {
     if (NOT_HTTP.test(code)) return new SealdiskError('KMS_BAD_REPLY', { keyUri, why: `no HTTP (${code})` });
-    if (!NETWORK.includes(code) && !RESOLVER.test(code) && !TLS.test(code)) continue;
+    if (!isOfTransport(code)) continue;
     const why = code in WORDS ? `${WORDS[code]} (${code})` : code;
     return new SealdiskError('KMS_CONNECTION', { keyUri, why });
   }

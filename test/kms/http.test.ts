@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
+import { inspect } from 'node:util';
 import t from 'tap';
 import { HttpClient } from '#sealdisk/kms/http.js';
 import { Deadline } from '#sealdisk/kms/local/deadline.js';
+import { transportFailure } from '#sealdisk/kms/transport.js';
 import { FaultyServer, reply } from './faulty-server.js';
 
 const deadline = () => new Deadline(10_000, 'x:y');
@@ -58,3 +60,30 @@ t.test('does not ask again on a new connection that breaks', async (t) => {
   await t.rejects(http.send(post(), deadline()), { code: 'KMS_CONNECTION' });
   t.equal(server.requests, 1);
 });
+
+t.test(
+  'tells a failure of the transport from any other, however it is wrapped, and shows none of its text',
+  async (t) => {
+    const coded = (code: string) => Object.assign(new Error('4711'), { code });
+    const failures: [error: unknown, code: string | undefined][] = [
+      [coded('ECONNREFUSED'), 'KMS_CONNECTION'],
+      [coded('EAI_AGAIN'), 'KMS_CONNECTION'],
+      [coded('CERT_HAS_EXPIRED'), 'KMS_CONNECTION'],
+      [coded('ERR_SSL_WRONG_VERSION_NUMBER'), 'KMS_CONNECTION'],
+      [coded('HPE_INVALID_CONSTANT'), 'KMS_BAD_REPLY'],
+      [new Error('4711', { cause: coded('ECONNRESET') }), 'KMS_CONNECTION'],
+      [new AggregateError([coded('ENETUNREACH'), coded('ECONNREFUSED')]), 'KMS_CONNECTION'],
+      [new Error('4711', { cause: new AggregateError([coded('ETIMEDOUT')]) }), 'KMS_CONNECTION'],
+      [coded('ENOENT'), undefined],
+      [coded('ECONNREFUSED 4711'), undefined],
+      [new Error('connect ECONNREFUSED'), undefined],
+      ['ECONNREFUSED', undefined],
+      [undefined, undefined],
+    ];
+    for (const [error, code] of failures) {
+      const failure = transportFailure(error, 'x:y');
+      t.equal(failure?.code, code, inspect(error));
+      t.notMatch(`${failure?.message}`, /4711/);
+    }
+  },
+);
