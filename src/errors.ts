@@ -341,6 +341,36 @@ export const CATALOGUE = {
     (f) => `key ${f.keyUri} is ${f.state}, it cannot be ${f.verb}`,
     'see its state with sealdisk key show',
   ),
+  KMS_ALIAS_NOT_FOUND: entry<{ alias: string }>(
+    'missing',
+    (f) => `there is no ${f.alias}`,
+    'see those that there are with sealdisk key alias list',
+  ),
+  KMS_KEY_KIND: entry<{ keyUri: string; verb: string; why: string }>(
+    'refused',
+    (f) => `key ${f.keyUri} cannot be ${f.verb}: ${f.why}`,
+    'choose a key of the other kind; what a key is does not change',
+  ),
+  KMS_PROTECTED: entry<KeyUri>(
+    'refused',
+    (f) => `key ${f.keyUri} is protected from deletion`,
+    'take the protection away first (sealdisk key unprotect)',
+  ),
+  KMS_IMPORT_TOKEN: entry<KeyUri>(
+    'refused',
+    (f) => `the import token is not one of key ${f.keyUri}`,
+    'ask for new parameters with sealdisk key import-parameters, and wrap the material again',
+  ),
+  KMS_IMPORT_EXPIRED: entry<{ keyUri: string; expired: string }>(
+    'refused',
+    (f) => `the import token of key ${f.keyUri} ended at ${f.expired}`,
+    'ask for new parameters with sealdisk key import-parameters, and wrap the material again',
+  ),
+  KMS_IMPORT_MATERIAL: entry<{ keyUri: string; why: string }>(
+    'refused',
+    (f) => `the material for key ${f.keyUri} is refused: ${f.why}`,
+    'bring the 32 bytes that the key had before, wrapped by RSA-OAEP under the public key of this token',
+  ),
   ACCESS_KEY_NOT_FOUND: entry<{ accessKeyId: string }>(
     'missing',
     (f) => `there is no access key ${f.accessKeyId}`,

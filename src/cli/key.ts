@@ -51,7 +51,7 @@ function registerList(group: Command): void {
   const command = group.command('list').description('all keys');
   common(command, 'sealdisk key list').action(
     action(async (options: CommonOptions) => {
-      const keys = await kmsOf(options).listKeys();
+      const { keys } = await kmsOf(options).listKeys();
       if (options.json) return printJson(keys);
       printTable(
         ['KEY ID', 'STATE', 'ALIASES', 'CREATED'],

@@ -52,7 +52,7 @@ t.test('makes the service key when its alias is described, and only one', async 
   const { keyId, serviceKey } = await provider.describeKey(undefined, SOON);
   t.equal(serviceKey, true);
   t.equal((await provider.generateDataKey(64, {}, SOON)).wrapped.keyId, keyId);
-  t.equal((await LocalKms.open(join(poolDir, 'kms')).listKeys()).length, 1);
+  t.equal((await LocalKms.open(join(poolDir, 'kms')).listKeys()).keys.length, 1);
 });
 
 t.test('calls a store that went away unreachable, and makes no new one in its place', async (t) => {

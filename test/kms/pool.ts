@@ -3,6 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { KeyRecord } from '#sealdisk/kms/local/record.js';
 
 /** A new empty folder, removed when `t` ends. */
 export async function tempPool(t: { teardown(end: () => Promise<void>): void }): Promise<string> {
@@ -10,6 +11,29 @@ export async function tempPool(t: { teardown(end: () => Promise<void>): void }):
   t.teardown(() => rm(pool, { recursive: true, force: true }));
   return pool;
 }
+
+/** A record of a symmetric key, made here and enabled, but for `facts`. It opens nothing: its box is none. */
+export const recordOf = (facts: Partial<KeyRecord>): KeyRecord => ({
+  format: 1,
+  keyId: '80c72a39-acbb-41bc-84bf-876a7f74fc21',
+  generation: 1,
+  spec: 'AES_256',
+  origin: 'kms',
+  serviceKey: false,
+  description: '',
+  createdAt: '',
+  state: 'enabled',
+  deletionDate: null,
+  deletionProtection: false,
+  primaryVersion: 1,
+  versions: [{ version: 1, createdAt: '', material: 'AAAA' }],
+  aliases: [],
+  tags: {},
+  rotation: null,
+  materialExpiresAt: null,
+  materialMark: null,
+  ...facts,
+});
 
 /** Asks until `condition` holds. Fails after `timeoutMs`. */
 export async function until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {

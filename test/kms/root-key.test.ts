@@ -57,7 +57,6 @@ t.test('makes a root key where a killed process had left half of one aside', asy
   await kms.createKey();
   await rm(join(dir, 'keys'), { recursive: true });
   await rm(join(dir, 'root.key'));
-  await rm(join(dir, 'aliases'));
   await writeFile(join(dir, 'root.key.new'), 'half');
   await kms.createKey();
   t.equal((await loadRootKey(dir)).length, 32);

@@ -1,6 +1,7 @@
-import { chmod, copyFile, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { fileOf } from '#sealdisk/kms/local/alias.js';
 import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
 import { tempPool } from './pool.js';
 
@@ -30,9 +31,12 @@ t.test('refuses a record with any byte altered, or cut short', async (t) => {
   t.equal((await kms.describeKey('alias/a')).state, 'enabled');
 });
 
-t.test('refuses an alias table with any byte altered', async (t) => {
+t.test('refuses an alias with any byte altered, and one under the name of another', async (t) => {
   const { kms, dir } = await twoKeys(t);
-  const path = join(dir, 'aliases');
+  const [path, other] = ['alias/a', 'alias/b'].map((alias) => join(dir, 'aliases', fileOf(alias))) as [
+    string,
+    string,
+  ];
   const whole = await readFile(path);
   for (let at = 0; at < whole.length; at += 7) {
     const altered = Buffer.from(whole);
@@ -41,8 +45,10 @@ t.test('refuses an alias table with any byte altered', async (t) => {
     const code = await kms.describeKey('alias/a').catch((error: { code: string }) => error.code);
     if (code !== 'KMS_STORE_ALTERED') t.fail(`byte ${at}: ${JSON.stringify(code)}`);
   }
-  await rm(path);
-  await t.rejects(kms.describeKey('alias/a'), { code: 'KMS_STORE_ALTERED' }, 'and a missing one');
+  await copyFile(other, path);
+  await t.rejects(kms.describeKey('alias/a'), { code: 'KMS_STORE_ALTERED' });
+  await rename(join(dir, 'aliases'), join(dir, 'away'));
+  await t.rejects(kms.describeKey('alias/a'), { code: 'KMS_CONNECTION' }, 'and no alias without the folder');
 });
 
 t.test('refuses two records that were swapped', async (t) => {
@@ -54,14 +60,12 @@ t.test('refuses two records that were swapped', async (t) => {
     await t.rejects(kms.describeKey(alias), { code: 'KMS_STORE_ALTERED' });
 });
 
-t.test('refuses a record under another name, and a record for an alias table', async (t) => {
+t.test('refuses a record under another name', async (t) => {
   const { kms, dir, a } = await twoKeys(t);
   const elsewhere = '00000000-0000-4000-8000-000000000000';
   await copyFile(a, join(dir, 'keys', elsewhere));
   await t.rejects(kms.describeKey(elsewhere), { code: 'KMS_STORE_ALTERED' });
   await t.rejects(kms.listKeys(), { code: 'KMS_STORE_ALTERED' });
-  await copyFile(a, join(dir, 'aliases'));
-  await t.rejects(kms.describeKey('alias/a'), { code: 'KMS_STORE_ALTERED' });
 });
 
 t.test('refuses records under the root key of another store', async (t) => {
@@ -81,9 +85,10 @@ t.test('refuses a folder that others may enter', async (t) => {
 
 t.test('sweeps away what killed writers left aside', async (t) => {
   const { kms, dir, a } = await twoKeys(t);
-  for (const path of [a, join(dir, 'aliases'), join(dir, 'root.key')]) await writeFile(`${path}.new`, 'half');
+  for (const path of [a, join(dir, 'aliases', fileOf('alias/a')), join(dir, 'root.key')])
+    await writeFile(`${path}.new`, 'half');
   t.equal((await kms.disableKey('alias/a')).state, 'disabled');
-  const names = [...(await readdir(dir)), ...(await readdir(join(dir, 'keys')))];
+  const names = (await Promise.all(['', 'keys', 'aliases'].map((name) => readdir(join(dir, name))))).flat();
   t.same(
     names.filter((name) => name.endsWith('.new')),
     [],

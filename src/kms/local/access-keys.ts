@@ -8,7 +8,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { type BigIntStats, stat } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { errnoOf, fail } from '../../errors.js';
@@ -124,7 +124,6 @@ export class AccessKeys {
     const info = { accessKeyId, name, allow, createdAt: new Date().toISOString(), expiresAt };
     const stored: Stored = { format: 1, ...info, securityToken };
     await this.#change(true, async (store) => {
-      await mkdir(join(this.dir, FOLDER), { recursive: true, mode: 0o700 });
       const json = jsonWithSecret({ ...stored }, 'secret', Buffer.from(secret));
       await store.writeSealed(nameOf(accessKeyId), json).finally(() => json.fill(0));
       await this.#audit('CreateAccessKey', accessKeyId);

@@ -11,13 +11,20 @@ import { type KeyRecord, openMaterial } from './record.js';
 import { allocSecret, consumeSecret, freeSecret } from './secret.js';
 import type { OpenStore } from './store.js';
 
-/** Plaintext in secure memory, which the caller frees or hands on, and the key that wraps it. */
-export interface LocalDataKey {
-  readonly plaintext: SecretBytes;
+/** A ciphertext, and the key that wrapped. */
+export interface WrappedUnder {
   readonly ciphertext: Buffer;
   readonly keyId: string;
   readonly keyVersion: string;
 }
+
+/** Plaintext in secure memory, which the caller frees or hands on, and what it is wrapped as. */
+export interface LocalDataKey extends WrappedUnder {
+  readonly plaintext: SecretBytes;
+}
+
+/** Frees a data key that nobody gets. */
+export const discard = (key: LocalDataKey): void => freeSecret(key.plaintext);
 
 export function generateUnder(
   store: OpenStore,
@@ -26,20 +33,29 @@ export function generateUnder(
   context: EncryptionContext,
   keyUri: string,
 ): LocalDataKey {
-  const { keyId, primaryVersion: version } = record;
-  const material = openMaterial(record, version, store.root, store.recordPath(keyId));
-  if (!material) fail('KMS_KEY_PENDING_IMPORT', { keyUri });
   const plaintext = allocSecret(sizeBytes);
   try {
     sodium.randombytes_buf(plaintext);
-    const ciphertext = wrap(plaintext, { keyId, version }, context, material);
-    return { plaintext, ciphertext, keyId, keyVersion: String(version) };
+    return { plaintext, ...encryptUnder(store, record, plaintext, context, keyUri) };
   } catch (error) {
     freeSecret(plaintext);
     throw error;
-  } finally {
-    freeSecret(material);
   }
+}
+
+/** `plaintext` under the primary version of `record`. */
+export function encryptUnder(
+  store: OpenStore,
+  record: KeyRecord,
+  plaintext: SecretBytes,
+  context: EncryptionContext,
+  keyUri: string,
+): WrappedUnder {
+  const { keyId, primaryVersion: version } = record;
+  const material = openMaterial(record, version, store.root, store.recordPath(keyId));
+  if (!material) return fail('KMS_KEY_PENDING_IMPORT', { keyUri });
+  const ciphertext = consumeSecret(material, () => wrap(plaintext, { keyId, version }, context, material));
+  return { ciphertext, keyId, keyVersion: String(version) };
 }
 
 export function openUnder(

@@ -11,6 +11,9 @@ import { dirname, join } from 'node:path';
 
 const ASIDE = '.new';
 
+/** Whether a file of this name was left by a writer, or is being written. */
+export const isAside = (name: string): boolean => name.endsWith(ASIDE);
+
 /** Writes `bytes` to `path`, mode 0600. Resolves when they are on stable storage. */
 export async function writeDurably(path: string, bytes: Buffer): Promise<void> {
   const aside = path + ASIDE;
@@ -43,6 +46,6 @@ export async function syncFolder(path: string): Promise<void> {
 /** Removes what killed writers left aside in `folder`. The caller holds the folder's lock. */
 export async function sweep(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
-    if (name.endsWith(ASIDE)) await unlink(join(folder, name));
+    if (isAside(name)) await unlink(join(folder, name));
   }
 }

@@ -19,7 +19,8 @@ import type { EncryptionContext, SecretBytes } from '../provider.js';
 import { KEY_BYTES, NONCE_BYTES, seal, TAG_BYTES, unsealSecret } from './seal.js';
 import { allocSecret, consumeSecret, freeSecret } from './secret.js';
 
-export const PLAINTEXT_MAX_BYTES = 1024;
+/** As Alibaba Cloud KMS takes; AWS KMS takes 4096. */
+export const PLAINTEXT_MAX_BYTES = 6144;
 /** As AWS KMS: 8 KiB of canonical context. */
 export const CONTEXT_MAX_BYTES = 8192;
 

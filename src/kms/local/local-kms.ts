@@ -3,51 +3,79 @@
  *
  * Every call reads the folder anew, so a decision of one process binds the next call of every other. Changes are made
  * under the folder's lock and are durable, with their audit line, before they are answered. The service key
- * (`alias/acs/ecs`) comes into being when it is first named.
+ * (`alias/acs/ecs`) comes into being when it is first named. What a key may be is said by lifecycle.ts and cmk.ts, what
+ * is done with its material by data-key.ts and import.ts; here is who calls what.
  * Failures: the KMS_* codes of src/errors.ts. Keys are named by alias, key id, or either with `local:` before it.
  */
 
-import { fail, isFailure, type SealdiskError } from '../../errors.js';
-import type { EncryptionContext, KeyDescription } from '../provider.js';
-import { aliasesOf, checkFree, checkNewAlias, find, point } from './alias.js';
-import { type AuditEntry, appendAudit } from './audit.js';
-import { apply, newRecord, newServiceKey, usable } from './cmk.js';
-import { generateUnder, type LocalDataKey, openUnder } from './data-key.js';
-import { Deadline } from './deadline.js';
+import { fail } from '../../errors.js';
+import type { EncryptionContext, KeyDescription, SecretBytes } from '../provider.js';
+import {
+  type AliasEntry,
+  aliasesOf,
+  checkFree,
+  checkNewAlias,
+  fileOf,
+  find,
+  findWritten,
+  forget,
+  keyIdOf,
+  point,
+  readFile,
+  remove,
+} from './alias.js';
+import { Calls, type Draft, ignore, type LocalCallOptions, type What } from './calls.js';
+import { apply, type Edit, edited, type NewKey, newRecord, rotated, rotating, usable } from './cmk.js';
+import {
+  discard,
+  encryptUnder,
+  generateUnder,
+  type LocalDataKey,
+  openUnder,
+  type WrappedUnder,
+} from './data-key.js';
 import { PLAINTEXT_MAX_BYTES, peekEnvelope } from './envelope.js';
+import {
+  type Import,
+  type ImportChoice,
+  type ImportParameters,
+  importParameters,
+  withImported,
+  withoutMaterial,
+} from './import.js';
 import { infoOf, type KeyInfo } from './info.js';
-import { DELETION_WINDOW_DAYS, type Verb } from './lifecycle.js';
+import { DELETION_WINDOW_DAYS, decide, recordAt, rotationDue, type Verb } from './lifecycle.js';
 import { KeyLook } from './look.js';
-import { SYMMETRIC_SPEC } from './record.js';
-import { parseLocal, SERVICE_ALIAS } from './ref.js';
+import { type Page, type PageOptions, pageOf } from './page.js';
+import type { KeyRecord } from './record.js';
+import { parseLocal } from './ref.js';
 import { freeSecret } from './secret.js';
-import { catalogued, type OpenStore, Store } from './store.js';
+import { SYMMETRIC_SPEC } from './specs.js';
+import type { OpenStore } from './store.js';
 
-const DEFAULT_TIMEOUT_MS = 30_000;
+const DATA_KEY_MAX_BYTES = 1024;
 
-export interface LocalCallOptions {
-  readonly timeoutMs?: number;
-  /** Who asks, as the audit log shows it. */
-  readonly caller?: string;
-}
-
-export interface CreateKeyOptions {
+export interface CreateKeyOptions extends Partial<NewKey> {
   readonly alias?: string;
-  /** AES_256 when left out; every other spec is refused with KMS_UNSUPPORTED_KEY. */
-  readonly spec?: string;
-  readonly description?: string;
 }
 
-export type { KeyInfo, LocalDataKey };
+export type { KeyInfo, LocalCallOptions, LocalDataKey };
 
-type Draft = { -readonly [K in keyof AuditEntry]: AuditEntry[K] };
+const DEFAULTS: NewKey = {
+  spec: SYMMETRIC_SPEC,
+  description: '',
+  origin: 'kms',
+  deletionProtection: false,
+  tags: {},
+  rotationDays: null,
+};
 
 export class LocalKms {
-  readonly #store: Store;
-  readonly #looks = new Map<string, KeyLook<KeyDescription>>();
+  readonly #calls: Calls;
+  readonly #looks = new Map<string, KeyLook<KeyRecord>>();
 
   private constructor(dir: string) {
-    this.#store = new Store(dir);
+    this.#calls = new Calls(dir);
   }
 
   /** The KMS in `dir`, which need not exist yet: the first key makes it. */
@@ -56,58 +84,46 @@ export class LocalKms {
   }
 
   async createKey(options: CreateKeyOptions = {}, call?: LocalCallOptions): Promise<KeyInfo> {
-    const { alias, spec = SYMMETRIC_SPEC, description = '' } = options;
-    const keyUri = `local:${alias ?? ''}`;
+    const { alias, ...facts } = options;
     if (alias !== undefined) checkNewAlias(alias);
-    if (spec !== SYMMETRIC_SPEC) {
-      fail('KMS_UNSUPPORTED_KEY', { keyUri, found: spec, expected: SYMMETRIC_SPEC });
-    }
-    return this.#changing('CreateKey', keyUri, true, call, async (store, audit) => {
-      const record = newRecord({ spec, description, serviceKey: false }, store.root);
+    const what = { operation: 'CreateKey', keyUri: `local:${alias ?? ''}`, call };
+    return this.#calls.changing(what, true, async (store, audit) => {
+      const record = await newRecord({ ...DEFAULTS, ...facts }, false, store.root);
       audit.key = record.keyId;
-      if (alias !== undefined) await checkFree(store, alias);
-      await store.writeRecord(record);
-      if (alias !== undefined) await point(store, alias, record.keyId);
+      if (alias === undefined) await store.writeRecord(record);
+      else await checkFree(store, alias).then(() => point(store, alias, record));
       return infoOf(record, alias === undefined ? [] : [alias]);
     });
   }
 
-  /** All keys; none where there is no KMS yet. */
-  async listKeys(call?: LocalCallOptions): Promise<KeyInfo[]> {
-    if (!(await this.#store.exists())) return [];
-    const keyUri = 'local:';
-    return this.#bound(keyUri, call, ignore, () =>
-      this.#store.read(keyUri, async (store) => {
-        const { aliases } = await store.readAliases();
-        return (await store.readAll()).map((record) => infoOf(record, aliasesOf(aliases, record.keyId)));
-      }),
-    );
+  /** Keys in the order of their ids; none where there is no KMS yet. */
+  async listKeys(page: PageOptions = {}, call?: LocalCallOptions): Promise<Page<'keys', KeyInfo>> {
+    if (!(await this.#calls.store.exists())) return { keys: [], total: 0 };
+    return this.#calls.reading('local:', call, async (store) => {
+      const { names, ...rest } = pageOf(await store.keyIds(), page);
+      const keys = await Promise.all(names.map((keyId) => infoIfThere(store, keyId)));
+      return { keys: keys.filter((key) => key !== undefined), ...rest };
+    });
   }
 
   /** State and facts of a key. A disabled or pending key is no failure here. */
   async describeKey(ref: string, call?: LocalCallOptions): Promise<KeyInfo> {
     const { canonical } = parseLocal(ref);
-    return this.#bound(canonical, call, ignore, async (deadline) => {
-      await this.#ensureServiceKey(canonical, deadline);
-      return this.#store.read(canonical, async (store) => {
-        const record = await find(store, canonical);
-        const { aliases } = await store.readAliases();
-        return infoOf(record, aliasesOf(aliases, record.keyId));
-      });
-    });
+    return this.#calls.reading(canonical, call, async (store) => infoIn(store, await find(store, canonical)));
   }
 
   /** State of the key `keyId`; asked again and again it costs little. */
   async stateOf(keyId: string, call?: LocalCallOptions): Promise<KeyDescription> {
     const { canonical, ref } = parseLocal(keyId);
     if (ref.kind !== 'keyId') return this.describeKey(canonical, call);
-    const look = this.#looks.get(canonical) ?? new KeyLook<KeyDescription>(this.#store.dir, ref.keyId);
+    const { store, dir } = this.#calls;
+    const look = this.#looks.get(canonical) ?? new KeyLook<KeyRecord>(dir, ref.keyId);
     this.#looks.set(canonical, look);
-    const read = async (store: OpenStore): Promise<KeyDescription> => {
-      const { state, serviceKey } = await find(store, canonical);
-      return { keyId: ref.keyId, state, serviceKey };
-    };
-    return this.#bound(canonical, call, ignore, () => look.at(() => this.#store.read(canonical, read)));
+    return this.#calls.bound(canonical, call, ignore, async () => {
+      const written = await look.at(() => store.read(canonical, (open) => findWritten(open, canonical)));
+      const record = recordAt(written, Date.now()) ?? fail('KMS_KEY_NOT_FOUND', { keyUri: canonical });
+      return { keyId: ref.keyId, state: record.state, serviceKey: record.serviceKey };
+    });
   }
 
   /** The key id that `ref` names now. */
@@ -123,6 +139,7 @@ export class LocalKms {
     return this.#applying('DisableKey', ref, { kind: 'disable' }, call);
   }
 
+  /** After the window, 7 to 366 days, the key and its material are gone. */
   scheduleDeletion(
     ref: string,
     windowDays: number = DELETION_WINDOW_DAYS.default,
@@ -131,26 +148,98 @@ export class LocalKms {
     return this.#applying('ScheduleKeyDeletion', ref, { kind: 'scheduleDeletion', windowDays }, call);
   }
 
-  cancelDeletion(ref: string, call?: LocalCallOptions): Promise<KeyInfo> {
-    return this.#applying('CancelKeyDeletion', ref, { kind: 'cancelDeletion' }, call);
+  cancelDeletion(
+    ref: string,
+    to: 'enabled' | 'disabled' = 'disabled',
+    call?: LocalCallOptions,
+  ): Promise<KeyInfo> {
+    return this.#applying('CancelKeyDeletion', ref, { kind: 'cancelDeletion', to }, call);
+  }
+
+  setDescription(ref: string, description: string, call?: LocalCallOptions): Promise<KeyInfo> {
+    return this.#editing('UpdateKeyDescription', ref, () => ({ description }), call);
+  }
+
+  /** A protected key cannot be scheduled for deletion. */
+  setDeletionProtection(ref: string, deletionProtection: boolean, call?: LocalCallOptions): Promise<KeyInfo> {
+    return this.#editing('SetDeletionProtection', ref, () => ({ deletionProtection }), call);
+  }
+
+  /** Adds the tags, in the place of those of the same name. */
+  tagKey(ref: string, tags: Readonly<Record<string, string>>, call?: LocalCallOptions): Promise<KeyInfo> {
+    return this.#editing('TagResource', ref, (record) => ({ tags: { ...record.tags, ...tags } }), call);
+  }
+
+  untagKey(ref: string, names: readonly string[], call?: LocalCallOptions): Promise<KeyInfo> {
+    const left = ({ tags }: KeyRecord) => Object.entries(tags).filter(([name]) => !names.includes(name));
+    return this.#editing(
+      'UntagResource',
+      ref,
+      (record) => ({ tags: Object.fromEntries(left(record)) }),
+      call,
+    );
   }
 
   /** New material for what is wrapped from now on; what the older versions wrapped still opens. */
   rotateKey(ref: string, call?: LocalCallOptions): Promise<KeyInfo> {
-    return this.#applying('RotateKey', ref, { kind: 'rotate' }, call);
+    return this.#changing('RotateKey', ref, call, (record, store) => rotated(record, Date.now(), store.root));
+  }
+
+  /** Rotates by itself from now on, at the first use after each period; null ends that. */
+  setRotation(ref: string, periodDays: number | null, call?: LocalCallOptions): Promise<KeyInfo> {
+    return this.#changing('UpdateRotationPolicy', ref, call, async (record) =>
+      rotating(record, periodDays, Date.now()),
+    );
   }
 
   async createAlias(alias: string, ref: string, call?: LocalCallOptions): Promise<void> {
     checkNewAlias(alias);
-    const { canonical } = parseLocal(ref);
-    await this.#changing('CreateAlias', canonical, false, call, async (store, audit) => {
-      const record = await find(store, canonical);
-      audit.key = record.keyId;
-      if (record.state === 'pendingDeletion') {
-        fail('KMS_STATE', { keyUri: canonical, state: record.state, verb: 'given an alias' });
-      }
+    await this.#calls.changing(whatOf('CreateAlias', ref, call), false, async (store, audit) => {
+      const record = await this.#findToName(store, ref, audit);
       await checkFree(store, alias);
-      await point(store, alias, record.keyId);
+      await point(store, alias, record);
+    });
+  }
+
+  /** The alias names another key from now on. */
+  async updateAlias(alias: string, ref: string, call?: LocalCallOptions): Promise<void> {
+    checkNewAlias(alias);
+    await this.#calls.changing(whatOf('UpdateAlias', ref, call), false, async (store, audit) => {
+      const record = await this.#findToName(store, ref, audit);
+      const before = await keyIdOf(store, alias);
+      if (before === undefined) fail('KMS_ALIAS_NOT_FOUND', { alias });
+      if (before === record.keyId) return;
+      await point(store, alias, record);
+      await forget(store, alias, before);
+    });
+  }
+
+  async deleteAlias(alias: string, call?: LocalCallOptions): Promise<void> {
+    checkNewAlias(alias);
+    const what = { operation: 'DeleteAlias', keyUri: `local:${alias}`, call };
+    await this.#calls.changing(what, false, async (store, audit) => {
+      audit.key = await remove(store, alias);
+    });
+  }
+
+  /** All aliases, in no order that says anything, or those of one key. */
+  async listAliases(
+    { ref, ...page }: PageOptions & { readonly ref?: string } = {},
+    call?: LocalCallOptions,
+  ): Promise<Page<'aliases', AliasEntry>> {
+    if (ref === undefined && !(await this.#calls.store.exists())) return { aliases: [], total: 0 };
+    const keyUri = ref === undefined ? 'local:' : parseLocal(ref).canonical;
+    return this.#calls.reading(keyUri, call, async (store) => {
+      if (ref !== undefined) {
+        const record = await find(store, keyUri);
+        const { names, ...rest } = pageOf(await aliasesOf(store, record), page);
+        return { aliases: names.map((alias) => ({ alias, keyId: record.keyId })), ...rest };
+      }
+      const { names, ...rest } = pageOf(await store.namesIn('aliases'), page, fileOf);
+      const entries = await Promise.all(names.map((name) => readFile(store, name)));
+      const aliases = entries.filter((entry) => entry !== undefined);
+      const last = aliases.at(-1);
+      return { aliases, total: rest.total, ...(rest.next !== undefined && last ? { next: last.alias } : {}) };
     });
   }
 
@@ -161,148 +250,177 @@ export class LocalKms {
     context: EncryptionContext,
     call?: LocalCallOptions,
   ): Promise<LocalDataKey> {
-    if (!Number.isInteger(sizeBytes) || sizeBytes < 1 || sizeBytes > PLAINTEXT_MAX_BYTES) {
-      fail('INTERNAL', { what: `data key of ${sizeBytes} bytes, expected 1 to ${PLAINTEXT_MAX_BYTES}` });
+    if (!Number.isInteger(sizeBytes) || sizeBytes < 1 || sizeBytes > DATA_KEY_MAX_BYTES) {
+      fail('INTERNAL', { what: `data key of ${sizeBytes} bytes, expected 1 to ${DATA_KEY_MAX_BYTES}` });
     }
-    const { canonical } = parseLocal(ref);
-    return this.#using('GenerateDataKey', canonical, context, call, async (store, audit) => {
-      const record = await find(store, canonical);
-      audit.key = record.keyId;
-      return generateUnder(store, usable(record, canonical), sizeBytes, context, canonical);
+    const what = whatOf('GenerateDataKey', ref, call);
+    return this.#calls.using(what, context, discard, async (store, audit) => {
+      const record = await this.#findToWrap(store, what, audit);
+      return generateUnder(store, record, sizeBytes, context, what.keyUri);
     });
   }
 
-  /** The plaintext of a `ciphertext` of generateDataKey, whichever key and version wrapped it. */
+  /** `plaintext` (1 to 6144 bytes) under the key's primary version, bound to `context`. */
+  async encrypt(
+    ref: string,
+    plaintext: SecretBytes,
+    context: EncryptionContext,
+    call?: LocalCallOptions,
+  ): Promise<WrappedUnder> {
+    if (plaintext.length < 1 || plaintext.length > PLAINTEXT_MAX_BYTES) {
+      fail('USAGE', { what: `a plaintext has 1 to ${PLAINTEXT_MAX_BYTES} bytes, not ${plaintext.length}` });
+    }
+    const what = whatOf('Encrypt', ref, call);
+    return this.#calls.using(what, context, ignore, async (store, audit) =>
+      encryptUnder(store, await this.#findToWrap(store, what, audit), plaintext, context, what.keyUri),
+    );
+  }
+
+  /** The plaintext of a ciphertext of generateDataKey or encrypt, whichever key and version wrapped it. */
   async decrypt(
     ciphertext: Uint8Array,
     context: EncryptionContext,
     call?: LocalCallOptions,
   ): Promise<LocalDataKey> {
     const blob = Buffer.from(ciphertext);
-    const envelope = peekEnvelope(blob);
-    const keyUri = `local:${envelope?.keyId ?? ''}`;
-    if (!envelope) fail('KMS_INVALID_CIPHERTEXT', { keyUri });
-    return this.#using('Decrypt', keyUri, context, call, async (store, audit) => {
-      const record = await find(store, keyUri);
+    const what = { operation: 'Decrypt', keyUri: wrapperOf(blob), call };
+    return this.#calls.using(what, context, discard, async (store, audit) => {
+      const record = await find(store, what.keyUri);
       audit.key = record.keyId;
-      return openUnder(store, usable(record, keyUri), blob, context, keyUri);
+      return openUnder(store, usable(record, what.keyUri), blob, context, what.keyUri);
     });
   }
 
-  /** Makes the service key when `keyUri` is its alias and nobody has made it: two racing processes make one. */
-  async #ensureServiceKey(keyUri: string, deadline: Deadline): Promise<void> {
-    if (keyUri !== `local:${SERVICE_ALIAS}`) return;
-    if (await this.#hasServiceKey(keyUri)) return;
-    await this.#store.change(keyUri, deadline, true, async (store) => {
-      if ((await store.readAliases()).aliases.has(SERVICE_ALIAS)) return;
-      // One that a killed process made, but did not come to name.
-      const orphan = (await store.readAll()).find((record) => record.serviceKey);
-      const record = orphan ?? newServiceKey(store.root);
-      if (!orphan) await store.writeRecord(record);
-      await point(store, SERVICE_ALIAS, record.keyId);
-      await appendAudit(store.dir, { operation: 'CreateServiceKey', key: record.keyId, outcome: 'ok' }, true);
+  /** A ciphertext of the same plaintext under the primary version of `ref`, bound to `to`. No plaintext leaves. */
+  async reEncrypt(
+    ciphertext: Uint8Array,
+    context: EncryptionContext,
+    ref: string,
+    to: EncryptionContext,
+    call?: LocalCallOptions,
+  ): Promise<WrappedUnder & { readonly sourceKeyId: string; readonly sourceKeyVersion: string }> {
+    const blob = Buffer.from(ciphertext);
+    const source = wrapperOf(blob);
+    const what = whatOf('ReEncrypt', ref, call);
+    return this.#calls.using(what, to, ignore, async (store, audit) => {
+      const opened = openUnder(store, usable(await find(store, source), source), blob, context, source);
+      try {
+        const record = await this.#findToWrap(store, what, audit);
+        const wrapped = encryptUnder(store, record, opened.plaintext, to, what.keyUri);
+        return { ...wrapped, sourceKeyId: opened.keyId, sourceKeyVersion: opened.keyVersion };
+      } finally {
+        freeSecret(opened.plaintext);
+      }
     });
   }
 
-  async #hasServiceKey(keyUri: string): Promise<boolean> {
-    try {
-      const { aliases } = await this.#store.read(keyUri, (store) => store.readAliases());
-      return aliases.has(SERVICE_ALIAS);
-    } catch (error) {
-      if (isFailure(error, 'KMS_CONNECTION')) return false; // no store yet: making it decides what is wrong, if anything
-      throw error;
-    }
+  /** What its owner wraps the key's material with. For a key whose origin is external. */
+  async importParameters(
+    ref: string,
+    choice: ImportChoice,
+    call?: LocalCallOptions,
+  ): Promise<ImportParameters> {
+    const what = whatOf('GetParametersForImport', ref, call);
+    return this.#calls.using(what, {}, ignore, async (store, audit) => {
+      const record = await find(store, what.keyUri);
+      audit.key = record.keyId;
+      return importParameters(record, choice, Date.now(), store.root);
+    });
   }
 
-  async #applying(
+  importMaterial(ref: string, given: Import, call?: LocalCallOptions): Promise<KeyInfo> {
+    return this.#changing('ImportKeyMaterial', ref, call, async (record, store) =>
+      withImported(record, given, Date.now(), store.root),
+    );
+  }
+
+  deleteMaterial(ref: string, call?: LocalCallOptions): Promise<KeyInfo> {
+    return this.#changing('DeleteKeyMaterial', ref, call, async (record) =>
+      withoutMaterial(record, Date.now()),
+    );
+  }
+
+  #applying(
     operation: string,
     ref: string,
     verb: Verb,
     call: LocalCallOptions | undefined,
   ): Promise<KeyInfo> {
-    const { canonical } = parseLocal(ref);
-    return this.#changing(operation, canonical, false, call, async (store, audit) => {
-      const record = await find(store, canonical);
+    return this.#changing(operation, ref, call, async (record) => apply(record, verb, Date.now()));
+  }
+
+  #editing(
+    operation: string,
+    ref: string,
+    edit: (record: KeyRecord) => Edit,
+    call: LocalCallOptions | undefined,
+  ): Promise<KeyInfo> {
+    return this.#changing(operation, ref, call, async (record) => edited(record, edit(record), Date.now()));
+  }
+
+  /** Writes what `change` makes of the key's record, when that is another one. */
+  #changing(
+    operation: string,
+    ref: string,
+    call: LocalCallOptions | undefined,
+    change: (record: KeyRecord, store: OpenStore) => Promise<KeyRecord>,
+  ): Promise<KeyInfo> {
+    const what = whatOf(operation, ref, call);
+    return this.#calls.changing(what, false, async (store, audit) => {
+      const record = await findToChange(store, what.keyUri);
       audit.key = record.keyId;
-      const next = apply(record, verb, store.root);
+      const next = await change(record, store);
       if (next !== record) await store.writeRecord(next);
-      return infoOf(next, aliasesOf((await store.readAliases()).aliases, record.keyId));
+      return infoIn(store, next);
     });
   }
 
-  /** A change: under the lock, audited durably. */
-  #changing<T>(
-    operation: string,
-    keyUri: string,
-    make: boolean,
-    call: LocalCallOptions | undefined,
-    change: (store: OpenStore, audit: Draft) => Promise<T>,
-  ): Promise<T> {
-    return this.#bound(keyUri, call, ignore, async (deadline) => {
-      await this.#ensureServiceKey(keyUri, deadline);
-      const audit: Draft = { operation, key: keyUri, outcome: 'ok' };
-      return this.#audited(audit, true, ignore, () =>
-        this.#store.change(keyUri, deadline, make, (store) => change(store, audit)),
-      );
-    });
+  async #findToName(store: OpenStore, ref: string, audit: Draft): Promise<KeyRecord> {
+    const record = await findToChange(store, parseLocal(ref).canonical);
+    audit.key = record.keyId;
+    decide(record, { kind: 'edit' }, Date.now());
+    return record;
   }
 
-  /** A use of key material: without the lock, audited. */
-  #using(
-    operation: string,
-    keyUri: string,
-    context: EncryptionContext,
-    call: LocalCallOptions | undefined,
-    use: (store: OpenStore, audit: Draft) => Promise<LocalDataKey>,
-  ): Promise<LocalDataKey> {
-    return this.#bound(keyUri, call, discard, async (deadline) => {
-      await this.#ensureServiceKey(keyUri, deadline);
-      const audit: Draft = { operation, key: keyUri, outcome: 'ok', context };
-      return this.#audited(audit, false, discard, () =>
-        this.#store.read(keyUri, (store) => use(store, audit)),
-      );
-    });
-  }
-
-  #bound<T>(
-    keyUri: string,
-    call: LocalCallOptions | undefined,
-    dispose: (late: T) => void,
-    work: (deadline: Deadline) => Promise<T>,
-  ): Promise<T> {
-    const deadline = new Deadline(call?.timeoutMs ?? DEFAULT_TIMEOUT_MS, keyUri);
-    return deadline.bound(() => work(deadline), dispose);
-  }
-
-  async #audited<T>(
-    audit: Draft,
-    durable: boolean,
-    dispose: (unseen: T) => void,
-    work: () => Promise<T>,
-  ): Promise<T> {
-    const { dir } = this.#store;
-    let result: T;
-    try {
-      result = await work();
-    } catch (error) {
-      await this.#auditFailure(audit, error as SealdiskError);
-      throw error;
-    }
-    try {
-      await appendAudit(dir, audit, durable);
-      return result;
-    } catch (error) {
-      dispose(result);
-      throw catalogued(error, audit.key, dir);
-    }
-  }
-
-  /** What failed stays the answer, whether or not its line could be written; no line where there is no store. */
-  async #auditFailure(audit: Draft, failure: SealdiskError): Promise<void> {
-    if (failure.code === 'KMS_CONNECTION') return;
-    await appendAudit(this.#store.dir, { ...audit, outcome: failure.code }, false).catch(() => undefined);
+  /** A key to wrap with; one whose rotation is due is rotated first. */
+  async #findToWrap(store: OpenStore, { keyUri, call }: What, audit: Draft): Promise<KeyRecord> {
+    const record = await find(store, keyUri);
+    audit.key = record.keyId;
+    if (!rotationDue(record, Date.now())) return usable(record, keyUri);
+    await this.#changing('RotateKey', record.keyId, { ...call, caller: 'rotation' }, async (now, open) =>
+      rotationDue(now, Date.now()) ? rotated(now, Date.now(), open.root) : now,
+    );
+    return usable(await find(store, keyUri), keyUri);
   }
 }
 
-const ignore = (): void => undefined;
-const discard = (key: LocalDataKey): void => freeSecret(key.plaintext);
+const whatOf = (operation: string, ref: string, call: LocalCallOptions | undefined): What => ({
+  operation,
+  keyUri: parseLocal(ref).canonical,
+  call,
+});
+
+/** The key that wrapped `blob`, by its own word. */
+function wrapperOf(blob: Buffer): string {
+  const envelope = peekEnvelope(blob);
+  return envelope ? `local:${envelope.keyId}` : fail('KMS_INVALID_CIPHERTEXT', { keyUri: 'local:' });
+}
+
+/** A key whose time is over is destroyed by the first change that meets it. */
+async function findToChange(store: OpenStore, canonical: string): Promise<KeyRecord> {
+  const written = await findWritten(store, canonical);
+  const record = recordAt(written, Date.now());
+  if (record) return record;
+  for (const alias of await aliasesOf(store, written)) await remove(store, alias);
+  await store.removeRecord(written.keyId);
+  return fail('KMS_KEY_NOT_FOUND', { keyUri: canonical });
+}
+
+const infoIn = async (store: OpenStore, record: KeyRecord): Promise<KeyInfo> =>
+  infoOf(record, await aliasesOf(store, record));
+
+async function infoIfThere(store: OpenStore, keyId: string): Promise<KeyInfo | undefined> {
+  const written = await store.readRecord(keyId);
+  const record = written && recordAt(written, Date.now());
+  return record && infoIn(store, record);
+}

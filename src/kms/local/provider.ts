@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { errnoOf, fail, isFailure, SealdiskError } from '../../errors.js';
 import type {
   CallOptions,
+  CanRewrap,
   CanWatch,
   EncryptionContext,
   GeneratedKey,
@@ -31,7 +32,7 @@ export const kmsDirOf = (poolDir: string): string => join(poolDir, 'kms');
 export const localScheme: ProviderScheme = {
   scheme: 'local',
   canonical: (uri) => parseLocal(uri).canonical,
-  async open(uri: string, environment: ProviderEnvironment): Promise<KeyProvider & CanWatch> {
+  async open(uri: string, environment: ProviderEnvironment): Promise<KeyProvider & CanRewrap & CanWatch> {
     return new LocalProvider(parseLocal(uri), kmsDirOf(environment.poolDir));
   },
 };
@@ -39,7 +40,7 @@ export const localScheme: ProviderScheme = {
 /** One write of a record is several events; what comes within this time is one. */
 const MERGE_MS = 10;
 
-class LocalProvider implements KeyProvider, CanWatch {
+class LocalProvider implements KeyProvider, CanRewrap, CanWatch {
   readonly keyUri: string;
   readonly #kms: LocalKms;
   readonly #watches = new Set<{ close(): void }>();
@@ -68,6 +69,21 @@ class LocalProvider implements KeyProvider, CanWatch {
     return this.#contract(async () => {
       this.#checkOrigin(wrapped);
       return (await this.#kms.decrypt(wrapped.ciphertext, context, options)).plaintext;
+    });
+  }
+
+  /** Under the newest version of the key that wrapped. */
+  async rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {
+    return this.#contract(async () => {
+      this.#checkOrigin(wrapped);
+      const { keyId, keyVersion, ciphertext } = await this.#kms.reEncrypt(
+        wrapped.ciphertext,
+        context,
+        wrapped.keyId,
+        context,
+        options,
+      );
+      return { keyId, keyVersion, ciphertext };
     });
   }
 

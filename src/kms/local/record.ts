@@ -4,22 +4,19 @@
  * A record file is one box (seal.ts) of JSON. The key material of each version is a box of its own inside that JSON,
  * so that opening a record to look at its state brings no key byte into the V8 heap; `openMaterial` opens one into
  * secure memory. Both boxes bind the key id, the inner one also the version.
- * `generation` grows by one with each write of the record.
+ * `generation` grows by one with each write of the record; a record that was never written has 0.
  */
 
 import sodium from 'sodium-native';
 import { fail } from '../../errors.js';
 import type { KeyState, SecretBytes } from '../provider.js';
 import { KEY_BYTES, seal, unsealPlain, unsealSecret } from './seal.js';
-import { allocSecret, freeSecret } from './secret.js';
-
-/** The one spec that can wrap data keys. Records of other specs are refused for use. */
-export const SYMMETRIC_SPEC = 'AES_256';
+import { freeSecret } from './secret.js';
 
 export interface KeyVersion {
   readonly version: number;
   readonly createdAt: string;
-  /** Box of 32 bytes of key material, base64; null while a key waits for an import. */
+  /** Box of the key material, base64; null while a key waits for an import. */
   readonly material: string | null;
 }
 
@@ -33,36 +30,48 @@ export interface KeyRecord {
   readonly serviceKey: boolean;
   readonly description: string;
   readonly createdAt: string;
+  /** As it was written; lifecycle.ts says what it is by the clock. */
   readonly state: KeyState;
-  /** When the key may be destroyed, for a key pending deletion. */
+  /** When the key is destroyed, for a key pending deletion. */
   readonly deletionDate: string | null;
+  readonly deletionProtection: boolean;
   readonly primaryVersion: number;
   readonly versions: readonly KeyVersion[];
+  /** Every alias that names this key, and perhaps some that no longer do: alias.ts. */
+  readonly aliases: readonly string[];
+  readonly tags: Readonly<Record<string, string>>;
+  readonly rotation: { readonly periodDays: number; readonly nextAt: string } | null;
+  /** When imported material ends; null for never. */
+  readonly materialExpiresAt: string | null;
+  /** Tells imported material from other, so that only the same is taken again; base64. */
+  readonly materialMark: string | null;
 }
 
-const label = (...parts: string[]): Buffer => Buffer.from(['sealdisk kms 1', ...parts].join('\0'));
+/** The additional data of a box, by the kind of what it holds and its names. */
+export const label = (...parts: string[]): Buffer => Buffer.from(['sealdisk kms 1', ...parts].join('\0'));
 const recordLabel = (keyId: string): Buffer => label('key', keyId);
 const materialLabel = (keyId: string, version: number): Buffer => label('material', keyId, String(version));
-const ALIASES_LABEL = label('aliases');
 
-/** A version of fresh random material, sealed under the root key. */
-export function makeVersion(
+/** A version of `material`, sealed under the root key. */
+export function sealVersion(
   keyId: string,
   version: number,
   createdAt: string,
+  material: SecretBytes,
   root: SecretBytes,
 ): KeyVersion {
-  const material = allocSecret(KEY_BYTES);
-  try {
-    sodium.randombytes_buf(material);
-    const box = seal(material, materialLabel(keyId, version), root);
-    return { version, createdAt, material: box.toString('base64') };
-  } finally {
-    freeSecret(material);
-  }
+  const box = seal(material, materialLabel(keyId, version), root);
+  return { version, createdAt, material: box.toString('base64') };
 }
 
-/** The material of one version in secure memory; undefined when the record has no such version. */
+/** What tells the material of a key from other. */
+export function markOf(keyId: string, material: SecretBytes): string {
+  const mark = Buffer.alloc(32);
+  sodium.crypto_generichash_batch(mark, [label('mark', keyId), material]);
+  return mark.toString('base64');
+}
+
+/** The symmetric material of one version in secure memory; undefined when the record has none. */
 export function openMaterial(
   record: KeyRecord,
   version: number,
@@ -93,30 +102,6 @@ export function decodeRecord(box: Buffer, keyId: string, root: SecretBytes, path
     fail('KMS_STORE', { path, why: `its format is ${record.format}, expected 1` });
   }
   return record;
-}
-
-/** Alias to key id. */
-export type AliasTable = ReadonlyMap<string, string>;
-
-export function encodeAliases(aliases: AliasTable, generation: number, root: SecretBytes): Buffer {
-  const plain = JSON.stringify({ format: 1, generation, aliases: [...aliases] });
-  return seal(Buffer.from(plain), ALIASES_LABEL, root);
-}
-
-export function decodeAliases(
-  box: Buffer,
-  root: SecretBytes,
-  path: string,
-): { aliases: AliasTable; generation: number } {
-  const plain = unsealPlain(box, ALIASES_LABEL, root);
-  if (!plain) fail('KMS_STORE_ALTERED', { path });
-  const table = JSON.parse(plain.toString()) as {
-    format: number;
-    generation: number;
-    aliases: [string, string][];
-  };
-  if (table.format !== 1) fail('KMS_STORE', { path, why: `its format is ${table.format}, expected 1` });
-  return { aliases: new Map(table.aliases), generation: table.generation };
 }
 
 /** The box of any other file; it binds the file's `name`, its path in the folder. */

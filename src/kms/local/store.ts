@@ -1,11 +1,11 @@
 /**
  * The folder of the embedded KMS: where records and aliases are, and how they are read and written.
  *
- *   root.key   seals everything below      keys/<key id>   one record per CMK
- *   aliases    alias to key id             lock, audit.log
+ *   root.key   seals everything below      keys/<key id>       one record per CMK
+ *   lock, audit.log                        aliases/<hash>      one alias (alias.ts)
  *
- * Made in this order: folder, keys/, root.key, aliases; so a store with a root key is whole but perhaps for `aliases`,
- * and a root key is never made beside records that another one sealed.
+ * Made in this order: folder, keys/, aliases/, root.key; so a store with a root key is whole, and a root key is never made
+ * beside records that another one sealed.
  * Nothing is cached: what one process changes, the next read of another sees.
  * Failures: KMS_CONNECTION when the store is not there (a folder not mounted: nobody decided), KMS_STORE when it
  * cannot be used, KMS_STORE_ALTERED when a record does not open.
@@ -16,22 +16,15 @@ import { dirname, join } from 'node:path';
 import { errnoOf, fail, isFailure, SealdiskError } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
 import type { Deadline } from './deadline.js';
-import { sweep, syncFolder, writeDurably } from './durable.js';
+import { isAside, sweep, syncFolder, writeDurably } from './durable.js';
 import { withLock } from './lock.js';
-import {
-  type AliasTable,
-  decodeAliases,
-  decodeRecord,
-  decodeSealed,
-  encodeAliases,
-  encodeRecord,
-  encodeSealed,
-  type KeyRecord,
-} from './record.js';
+import { decodeRecord, decodeSealed, encodeRecord, encodeSealed, type KeyRecord } from './record.js';
 import { isKeyId } from './ref.js';
 import { loadRootKey, makeRootKey } from './root-key.js';
 import { freeSecret } from './secret.js';
 
+/** Of what is sealed. */
+const FOLDERS = ['keys', 'aliases', 'access'];
 const GONE = new Set(['ENOENT', 'ENOTDIR', 'ESTALE', 'ENOTCONN', 'ENODEV', 'ENXIO']);
 
 /** A store opened for one operation: it holds the root key. */
@@ -57,32 +50,25 @@ export class OpenStore {
     }
   }
 
+  /** Writes the next generation of the record. The caller holds the lock. */
   async writeRecord(record: KeyRecord): Promise<void> {
-    await writeDurably(this.recordPath(record.keyId), encodeRecord(record, this.root));
+    const next = { ...record, generation: record.generation + 1 };
+    await writeDurably(this.recordPath(record.keyId), encodeRecord(next, this.root));
   }
 
-  async readAll(): Promise<KeyRecord[]> {
-    const names = (await readdir(join(this.dir, 'keys'))).filter(isKeyId).sort();
-    const records = await Promise.all(names.map((keyId) => this.readRecord(keyId)));
-    return records.filter((record) => record !== undefined);
+  /** Removes the record, and with it all material of the key. The caller holds the lock. */
+  async removeRecord(keyId: string): Promise<void> {
+    await this.removeSealed(`keys/${keyId}`);
   }
 
-  async readAliases(): Promise<{ aliases: AliasTable; generation: number }> {
-    const path = join(this.dir, 'aliases');
-    const read = async () => decodeAliases(await readFile(path), this.root, path);
-    try {
-      return await read();
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    }
-    // Between the root key and the first `aliases` a store has no key yet; a first key that came just now came after it.
-    if (!(await this.#hasKeys())) return { aliases: new Map(), generation: 0 };
-    try {
-      return await read();
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-      fail('KMS_STORE_ALTERED', { path }, error);
-    }
+  /** The ids of all keys, in order. */
+  async keyIds(): Promise<string[]> {
+    return (await readdir(join(this.dir, 'keys'))).filter(isKeyId).sort();
+  }
+
+  /** The names of the files in `folder`, in order. */
+  async namesIn(folder: string): Promise<string[]> {
+    return (await readdir(join(this.dir, folder))).filter((name) => !isAside(name)).sort();
   }
 
   /** What the sealed file `name` (a path in the folder) holds; undefined when the store is there and has none. */
@@ -92,6 +78,7 @@ export class OpenStore {
       return decodeSealed(await readFile(path), name, this.root, path);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
+      await stat(dirname(path));
       return undefined;
     }
   }
@@ -112,14 +99,6 @@ export class OpenStore {
     }
     await syncFolder(dirname(path));
     return true;
-  }
-
-  async #hasKeys(): Promise<boolean> {
-    return (await readdir(join(this.dir, 'keys'))).some(isKeyId);
-  }
-
-  async writeAliases(aliases: AliasTable, generation: number): Promise<void> {
-    await writeDurably(join(this.dir, 'aliases'), encodeAliases(aliases, generation, this.root));
   }
 }
 
@@ -144,12 +123,11 @@ export class Store {
     change: (store: OpenStore) => Promise<T>,
   ): Promise<T> {
     return this.#catalogued(keyUri, async () => {
-      if (make) await mkdir(join(this.dir, 'keys'), { recursive: true, mode: 0o700 });
+      if (make) await this.#makeFolders();
       await this.#checkMode();
       return withLock(this.dir, deadline, async () => {
-        await sweep(this.dir);
-        await sweep(join(this.dir, 'keys'));
-        if (make) await this.#makeContents();
+        for (const folder of ['', ...FOLDERS]) await sweep(join(this.dir, folder));
+        if (make) await this.#makeRoot();
         return this.#withRoot(change);
       });
     });
@@ -165,20 +143,18 @@ export class Store {
     }
   }
 
-  async #makeContents(): Promise<void> {
-    const hasRoot = await exists(join(this.dir, 'root.key'));
-    const hasKeys = (await readdir(join(this.dir, 'keys'))).some(isKeyId);
-    if (!hasRoot && hasKeys) {
+  async #makeFolders(): Promise<void> {
+    for (const folder of FOLDERS) await mkdir(join(this.dir, folder), { recursive: true, mode: 0o700 });
+  }
+
+  async #makeRoot(): Promise<void> {
+    if (await exists(join(this.dir, 'root.key'))) return;
+    if ((await readdir(join(this.dir, 'keys'))).some(isKeyId)) {
       fail('KMS_STORE', { path: this.dir, why: 'root.key is missing, and keys are there that it sealed' });
     }
-    if (!hasRoot) {
-      await syncFolder(join(this.dir, '..')); // whoever made the folders: they are there before what they hold
-      await syncFolder(this.dir);
-      await makeRootKey(this.dir);
-    }
-    if (!hasKeys && !(await exists(join(this.dir, 'aliases')))) {
-      await this.#withRoot((store) => store.writeAliases(new Map(), 1));
-    }
+    await syncFolder(join(this.dir, '..')); // whoever made the folders: they are there before what they hold
+    await syncFolder(this.dir);
+    await makeRootKey(this.dir);
   }
 
   async #checkMode(): Promise<void> {
