@@ -387,6 +387,13 @@ export const CATALOGUE = {
     'restore the KMS folder from a backup, with its root.key',
   ),
 
+  // --- its network face
+  KMS_LISTEN: entry<{ address: string; errno: string }>(
+    'system',
+    (f) => `the KMS cannot listen on ${f.address}: ${f.errno}`,
+    'choose another address, or end what uses it',
+  ),
+
   // --- NBD
   NBD_PROTOCOL: entry<{ what: string; found: FactValue; expected: FactValue }>(
     'protocol',

@@ -1,10 +1,12 @@
 /** sealdisk kms: the embedded KMS itself, as its keeper sees it. */
 
 import type { Command } from 'commander';
+import { registerAccessKey } from './kms-access-key.js';
+import { registerServe } from './kms-serve.js';
 
 type Register = (group: Command) => void;
 
-const COMMANDS: readonly Register[] = [];
+const COMMANDS: readonly Register[] = [registerServe, registerAccessKey];
 
 export function register(program: Command): void {
   const group = program.command('kms').description('keep, watch and serve the embedded KMS');

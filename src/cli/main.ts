@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   info: () => import('./info.js'),
   serve: () => import('./serve.js'),
   key: () => import('./key.js'),
+  kms: () => import('./kms.js'),
   'export-data-key': () => import('./export-data-key.js'),
 };
 

@@ -51,8 +51,11 @@ function encode(bytes: Uint8Array, into: Buffer, at: number): void {
  */
 export function takeSecret(json: Buffer, name: string, maxBytes: number): SecretBytes | undefined {
   const range = textOf(json, name);
-  if (range === undefined) return undefined;
-  const text = json.subarray(...range);
+  return range && takeText(json.subarray(...range), maxBytes);
+}
+
+/** As `takeSecret`, of the base64 text itself, which is blank afterwards. */
+export function takeText(text: Buffer, maxBytes: number): SecretBytes | undefined {
   try {
     return decode(text, maxBytes);
   } finally {

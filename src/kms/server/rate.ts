@@ -17,6 +17,11 @@ export class Rates {
   /** `perSecond` calls a second, and as many at once after a second without any. */
   constructor(private readonly perSecond: number) {}
 
+  /** How many are remembered. */
+  get size(): number {
+    return this.#buckets.size;
+  }
+
   /** Whether `who` may call now; if so, the call is counted. */
   take(who: string, nowMs: number): boolean {
     const bucket = this.#buckets.get(who) ?? { tokens: this.perSecond, atMs: nowMs };
