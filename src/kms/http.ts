@@ -33,6 +33,8 @@ export interface TlsFiles {
 
 export interface HttpReply {
   readonly status: number;
+  /** By lower-case name. */
+  readonly headers: Readonly<Record<string, string>>;
   /** The caller overwrites it when it may hold a secret. */
   readonly body: Buffer;
 }
@@ -97,7 +99,8 @@ export class HttpClient {
       sent.once('response', (response) => {
         answered = true;
         const { statusCode: status = 0 } = response;
-        bounded(response, this.keyUri).then((whole) => resolve({ status, body: whole }), refuse);
+        const headers = response.headers as Record<string, string>;
+        bounded(response, this.keyUri).then((whole) => resolve({ status, headers, body: whole }), refuse);
       });
       sent.on('error', refuse);
       sent.end(body);

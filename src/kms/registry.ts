@@ -8,6 +8,7 @@
 import { fail } from '../errors.js';
 import { localScheme } from './local/provider.js';
 import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
+import { awskmsScheme } from './providers/awskms.js';
 import { execScheme } from './providers/exec.js';
 import { hashivaultScheme } from './providers/hashivault.js';
 import { kmipScheme } from './providers/kmip.js';
@@ -29,7 +30,7 @@ export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string
   return table;
 }
 
-const SCHEMES = registry([localScheme, pkcs11Scheme, kmipScheme, hashivaultScheme, execScheme]);
+const SCHEMES = registry([localScheme, pkcs11Scheme, kmipScheme, hashivaultScheme, awskmsScheme, execScheme]);
 
 /** Ids of the schemes that this build has. */
 export const schemeIds = (): string[] => [...SCHEMES.keys()];
