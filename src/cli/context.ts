@@ -96,6 +96,15 @@ export function argument<T>(parse: (text: string) => T): (text: string) => T {
   };
 }
 
+/** A parser of whole numbers from 1 to `max`. */
+export function countUpTo(max: number): (text: string) => number {
+  return (text) => {
+    const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+    if (count < 1 || count > max) throw new InvalidArgumentError(`Expected a number from 1 to ${max}.`);
+    return count;
+  };
+}
+
 /** The absolute path of a file as the user named it, through symbolic links where it exists. */
 export function absolute(path: string): string {
   try {

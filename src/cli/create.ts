@@ -1,10 +1,11 @@
 /** sealdisk create: a new disk. */
 
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { createDisk } from '../disk/create.js';
 import { DEFAULT_KEY_URI } from '../kms/local/ref.js';
 import { openProvider } from '../kms/registry.js';
 import { absolute, action, argument, type CommonOptions, common, environmentOf } from './context.js';
+import { collectTag } from './key-labels.js';
 import { printJson, printLine } from './output.js';
 import { formatSize, parseSize } from './units.js';
 
@@ -17,12 +18,6 @@ interface Options extends CommonOptions {
   readonly name: string;
   readonly tag: Record<string, string>;
   readonly discard?: boolean;
-}
-
-function collectTag(text: string, tags: Record<string, string>): Record<string, string> {
-  const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
-  if (key === undefined || value === undefined) throw new InvalidArgumentError('Expected key=value.');
-  return { ...tags, [key]: value };
 }
 
 export function register(program: Command): void {

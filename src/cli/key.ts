@@ -1,45 +1,72 @@
 /** sealdisk key: the keys of the embedded KMS. */
 
-import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Attachment, list } from '../attach/attachments.js';
+import { ROTATION_DAYS } from '../kms/local/cmk.js';
 import type { KeyInfo } from '../kms/local/info.js';
-import { LocalKms } from '../kms/local/local-kms.js';
+import { SPECS, SYMMETRIC_SPEC } from '../kms/local/specs.js';
 import { schemeIds } from '../kms/registry.js';
-import { action, type CommonOptions, common, environmentOf } from './context.js';
-import { confirm, printFields, printJson, printLine, printNote, printTable } from './output.js';
+import { action, type CommonOptions, common, countUpTo } from './context.js';
+import { aliasName, kmsOf, type Register } from './key-common.js';
+import { collectTag, LABEL_COMMANDS } from './key-labels.js';
+import { MATERIAL_COMMANDS } from './key-material.js';
+import { STATE_COMMANDS } from './key-state.js';
+import { registerUsage } from './key-usage.js';
+import { printFields, printJson, printLine, printTable } from './output.js';
 
-type Yes = { yes?: boolean };
+const COMMANDS: readonly Register[] = [
+  registerCreate,
+  registerList,
+  registerShow,
+  registerUsage,
+  ...STATE_COMMANDS,
+  ...MATERIAL_COMMANDS,
+  ...LABEL_COMMANDS,
+];
 
 export function register(program: Command): void {
   const group = program
     .command('key')
-    .description(
-      `make, show, disable and enable keys of the embedded KMS (key schemes: ${schemeIds().join(', ')})`,
-    );
-  registerCreate(group);
-  registerList(group);
-  registerShow(group);
-  registerDisable(group);
-  registerEnable(group);
+    .description(`keys of the embedded KMS, and what depends on a key (schemes: ${schemeIds().join(', ')})`);
+  for (const each of COMMANDS) each(group);
 }
 
-const kmsOf = (options: CommonOptions) => LocalKms.open(join(environmentOf(options).poolDir, 'kms'));
+interface CreateOptions extends CommonOptions {
+  readonly alias?: string;
+  readonly spec: string;
+  readonly origin: 'kms' | 'external';
+  readonly rotateEvery?: number;
+  readonly protect?: boolean;
+  readonly tag: Record<string, string>;
+  readonly description: string;
+}
 
 function registerCreate(group: Command): void {
   const command = group
     .command('create')
-    .description('make a symmetric key; prints its id')
-    .option('--alias <name>', 'a name for it: bar, or alias/bar')
-    .option('--spec <spec>', 'key spec')
-    .option('--description <text>', 'a note for people');
+    .description('make a key; prints its id')
+    .option('--alias <name>', 'a name for it: bar, or alias/bar', aliasName)
+    .addOption(new Option('--spec <spec>', 'only AES_256 wraps disks').choices(SPECS).default(SYMMETRIC_SPEC))
+    .addOption(
+      new Option('--origin <origin>', 'kms: material made here; external: brought by key import')
+        .choices(['kms', 'external'])
+        .default('kms'),
+    )
+    .option('--rotate-every <days>', 'rotate it by itself', countUpTo(ROTATION_DAYS.max))
+    .option('--protect', 'protect it from deletion')
+    .option('--tag <name=value>', 'may be repeated', collectTag, {})
+    .option('--description <text>', 'a note for people', '');
   common(command, 'sealdisk key create --alias bar').action(
-    action(async (options: CommonOptions & { alias?: string; spec?: string; description?: string }) => {
-      const { alias, spec, description } = options;
+    action(async (options: CreateOptions) => {
+      const { alias, spec, origin, description, tag, rotateEvery = null, protect = false } = options;
       const made = await kmsOf(options).createKey({
-        ...(alias === undefined ? {} : { alias: alias.startsWith('alias/') ? alias : `alias/${alias}` }),
-        ...(spec === undefined ? {} : { spec }),
-        ...(description === undefined ? {} : { description }),
+        ...(alias === undefined ? {} : { alias }),
+        spec,
+        origin,
+        description,
+        tags: tag,
+        rotationDays: rotateEvery,
+        deletionProtection: protect,
       });
       if (options.json) printJson(made);
       else printLine(made.keyId);
@@ -69,60 +96,31 @@ function registerShow(group: Command): void {
   common(command, 'sealdisk key show alias/bar').action(
     action(async (uri: string, options: CommonOptions) => {
       const key = await kmsOf(options).describeKey(uri);
-      const disks = await disksUnder(key);
+      const disks = (await list()).filter((disk) => disk.keyId === key.keyId);
       if (options.json) printJson({ ...key, disks: disks.map((disk) => disk.path) });
       else printKey(key, disks);
     }),
   );
 }
 
-function registerDisable(group: Command): void {
-  const command = group
-    .command('disable')
-    .description('disable a key: disks under it stop within a check interval')
-    .argument('<uri>', 'local:alias/NAME, alias/NAME or a key id')
-    .option('--yes', 'do not ask');
-  common(command, 'sealdisk key disable alias/bar --yes').action(
-    action(async (uri: string, options: CommonOptions & Yes) => {
-      const kms = kmsOf(options);
-      const disks = await disksUnder(await kms.describeKey(uri));
-      for (const disk of disks) {
-        printNote(
-          `in service: ${disk.path} (${disk.device ?? disk.address}), on key loss: ${disk.onKeyLoss}`,
-        );
-      }
-      if (disks.length > 0) await confirm('key disable', `Disable ${uri}?`, options.yes ?? false);
-      report(await kms.disableKey(uri), options);
-    }),
-  );
-}
-
-function registerEnable(group: Command): void {
-  const command = group
-    .command('enable')
-    .description('enable a key: hung disks under it go on')
-    .argument('<uri>', 'local:alias/NAME, alias/NAME or a key id');
-  common(command, 'sealdisk key enable alias/bar').action(
-    action(async (uri: string, options: CommonOptions) =>
-      report(await kmsOf(options).enableKey(uri), options),
-    ),
-  );
-}
-
-function report(key: KeyInfo, options: CommonOptions): void {
-  if (options.json) printJson(key);
-  else printLine(`${key.keyId} is ${key.state}`);
-}
-
-const disksUnder = async (key: KeyInfo): Promise<Attachment[]> =>
-  (await list()).filter((disk) => disk.keyId === key.keyId);
-
 function printKey(key: KeyInfo, disks: Attachment[]): void {
+  const { rotation } = key;
   printFields({
     key: key.keyId,
     state: key.state,
     aliases: key.aliases.join(' '),
+    spec: key.spec,
+    origin: key.origin,
+    description: key.description,
+    tags: Object.entries(key.tags)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(' '),
     created: key.createdAt,
+    versions: key.primaryVersion,
+    rotation: rotation ? `every ${rotation.periodDays} days, next ${rotation.nextAt}` : '',
+    'material ends': key.materialExpiresAt ?? '',
+    'gone at': key.deletionDate ?? '',
+    protected: key.deletionProtection ? 'from deletion' : '',
     'in service': disks.map((disk) => `${disk.path} (${disk.device ?? disk.address})`).join(', '),
   });
 }

@@ -16,6 +16,7 @@ import {
   type CommonOptions,
   checkLeaseOptions,
   common,
+  countUpTo,
   type LeaseOptions,
   leaseOptions,
 } from './context.js';
@@ -48,14 +49,6 @@ const collect =
 /** Each connection costs a thread and 16 MiB of locked memory. */
 const CONNECTIONS_MAX = 4096;
 
-function parseCount(text: string): number {
-  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0;
-  if (count < 1 || count > CONNECTIONS_MAX) {
-    throw new InvalidArgumentError(`Expected a number from 1 to ${CONNECTIONS_MAX}.`);
-  }
-  return count;
-}
-
 export function register(program: Command): void {
   const command = program
     .command('serve')
@@ -69,7 +62,12 @@ export function register(program: Command): void {
       [],
     )
     .option('--export-name <name>', 'name of the export, for a single disk (default: the empty name)')
-    .option('--max-connections <number>', 'clients at a time, on all sockets together', parseCount, 64)
+    .option(
+      '--max-connections <number>',
+      'clients at a time, on all sockets together',
+      countUpTo(CONNECTIONS_MAX),
+      64,
+    )
     .option('--handshake-timeout <time>', 'how long a client may haggle', argument(parseDuration), 10_000)
     .option(
       '--idle-timeout <time>',

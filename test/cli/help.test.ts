@@ -17,6 +17,10 @@ const COMMANDS = [
   'key show',
   'key disable',
   'key enable',
+  'key usage',
+  'key schedule-deletion',
+  'key import',
+  'key alias create',
   'export-data-key',
 ];
 

@@ -63,7 +63,8 @@ t.test('disabling a key with disks in service lists them and asks', async (t) =>
   t.match(await json('info', path), { address: server.uri, device: null, onKeyLoss: 'fail', ...said });
   t.match(await server.stop(), { code: 0 }, 'a failed disk ends as any other');
   t.same(await json('list'), []);
-  t.match(await json('key', 'disable', 'alias/bar'), { state: 'disabled' }, 'asks nothing without disks');
+  const unserved = await sealdisk('key', 'disable', 'alias/bar');
+  t.match(unserved, { code: 0 }, 'a file outside of the pool is not known when it is not in service');
 });
 
 t.test('on a terminal the question is asked, and only yes is yes', async (t) => {
@@ -101,4 +102,60 @@ t.test('export-data-key asks, writes 64 bytes for its owner alone, and overwrite
   const refused = await sealdisk('export-data-key', path, '--out', at('other'), '--yes');
   t.match(refused, { code: 5, err: /KMS_KEY_DISABLED/ });
   t.throws(() => statSync(at('other')), { code: 'ENOENT' });
+});
+
+t.test('names a key, labels it, and shows what it is', async (t) => {
+  const { sealdisk, json } = rig(t);
+  const { keyId } = await json(
+    'key',
+    'create',
+    '--alias',
+    'bar',
+    '--tag',
+    'team=a',
+    '--rotate-every',
+    '90',
+    '--protect',
+  );
+  t.match(await json('key', 'alias', 'create', 'foo', 'alias/bar'), { alias: 'alias/foo', keyId });
+  t.same(await json('key', 'alias', 'list', keyId), [
+    { alias: 'alias/bar', keyId },
+    { alias: 'alias/foo', keyId },
+  ]);
+  t.match(await sealdisk('key', 'alias', 'delete', 'foo'), { code: 0, out: '' });
+  t.match(await sealdisk('key', 'alias', 'delete', 'foo'), { code: 3, err: /there is no alias\/foo;/ });
+  await json('key', 'tag', 'alias/bar', '--tag', 'team=b', '--tag', 'use=x');
+  const facts = { tags: { team: 'b' }, deletionProtection: true, rotation: { periodDays: 90 } };
+  t.match(await json('key', 'untag', 'alias/bar', '--tag', 'use'), facts);
+  t.match(await sealdisk('key', 'schedule-deletion', 'alias/bar'), { code: 4, err: /KMS_PROTECTED/ });
+  const { out } = await sealdisk('key', 'show', 'alias/bar');
+  t.match(out, /rotation: +every 90 days, next 20/);
+  t.match(out, /protected: +from deletion\n/);
+  t.match(await json('key', 'rotate', 'alias/bar'), { primaryVersion: '2' });
+});
+
+t.test('imports the material that OpenSSL wrapped, and wraps disks with it', async (t) => {
+  const { at, env, sealdisk, json } = rig(t);
+  await json('key', 'create', '--alias', 'mine', '--origin', 'external');
+  t.match(await sealdisk('create', at('d'), '--size', '1M', '--key', 'alias/mine'), { code: 5 });
+  const { publicKey, importToken } = await json('key', 'import-parameters', 'alias/mine', '--out', at('in'));
+  writeFileSync(at('material'), Buffer.alloc(32, 5));
+  const oaep = ['rsa_padding_mode:oaep', 'rsa_oaep_md:sha256', 'rsa_mgf1_md:sha256'];
+  const options = oaep.flatMap((option) => ['-pkeyopt', option]);
+  const key = ['-pubin', '-keyform', 'DER', '-inkey', publicKey];
+  const wrap = ['pkeyutl', '-encrypt', ...key, ...options, '-in', at('material'), '-out', at('wrapped')];
+  t.match(await run('openssl', wrap, env), { code: 0 });
+  const given = ['--material', at('wrapped'), '--token', importToken];
+  t.match(await json('key', 'import', 'alias/mine', ...given), { state: 'enabled' });
+  t.match(await json('create', at('pool/d'), '--size', '1M', '--key', 'alias/mine'), {});
+  const asked = await sealdisk('key', 'delete-material', 'alias/mine');
+  t.match(asked, { code: 2, err: new RegExp(`depends on it: ${at('pool/d')} \\(disk\\)`) });
+  t.match(await json('key', 'delete-material', 'alias/mine', '--yes'), { state: 'pendingImport' });
+  t.match(await json('key', 'usage', 'alias/mine'), {
+    uses: [{ path: at('pool/d'), kind: 'disk', service: null }],
+  });
+  t.match(await sealdisk('key', 'import', 'alias/mine', '--material', at('none'), '--token', importToken), {
+    code: 9,
+    err: /none: ENOENT/,
+  });
 });
