@@ -6,6 +6,7 @@
  * parsed: no string of it comes into the V8 heap.
  */
 
+import { freeSecret } from '../../local/secret.js';
 import type { EncryptionContext, SecretBytes } from '../../provider.js';
 import { takeText } from '../../secret-json.js';
 import { invalid, refuse } from './errors.js';
@@ -130,8 +131,10 @@ export function takePlaintext(body: Buffer, name: string, maxBytes: number): Sec
     text.fill(0x20);
     return invalid(`Value at '${name}' has length 1 to ${maxBytes}`);
   }
-  const secret = takeText(text, maxBytes);
-  return secret ?? notA('base64 blob', name);
+  const secret = takeText(text, maxBytes + 2) ?? notA('base64 blob', name);
+  if (secret.length <= maxBytes) return secret;
+  freeSecret(secret);
+  return invalid(`Value at '${name}' has length 1 to ${maxBytes}`);
 }
 
 /** Where the text of a member of the outermost object lies. Only its place: whether all is JSON the parser says later. */
