@@ -5,8 +5,14 @@
  * elsewhere; certificates are checked; a failure of the transport is one of the contract, and shows no text of it.
  */
 
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+} from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import type { Socket } from 'node:net';
 import { SealdiskError } from '../errors.js';
 import type { Deadline } from './local/deadline.js';
 import { transportFailure } from './transport.js';
@@ -96,6 +102,7 @@ export class HttpClient {
         signal,
         headers: { ...headers, ...(body && { 'content-length': body.length }) },
       });
+      sent.once('socket', (socket) => overwriteAfter(socket, sent));
       sent.once('response', (response) => {
         answered = true;
         const { statusCode: status = 0 } = response;
@@ -106,6 +113,13 @@ export class HttpClient {
       sent.end(body);
     });
   }
+}
+
+/** The parser of HTTP, which listens first, takes copies of what the socket gives. */
+function overwriteAfter(socket: Socket, sent: ClientRequest): void {
+  const overwrite = (part: Buffer): void => void part.fill(0);
+  socket.on('data', overwrite);
+  sent.once('close', () => socket.off('data', overwrite));
 }
 
 /** A kept connection that broke before the reply. */

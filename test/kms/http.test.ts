@@ -1,4 +1,6 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
+import type { ClientRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { inspect } from 'node:util';
@@ -24,6 +26,23 @@ t.test('overwrites what it sent, however that ended', async (t) => {
     await http.send(request, deadline()).catch(() => {});
     t.ok(request.body.equals(Buffer.alloc(6)));
   }
+});
+
+t.test('overwrites what the socket gave it', async (t) => {
+  const parts: Buffer[] = [];
+  const listen = (message: unknown): void => {
+    const { request } = message as { request: ClientRequest };
+    request.socket?.on('data', (part) => parts.push(part));
+  };
+  subscribe('http.client.request.start', listen);
+  t.teardown(() => unsubscribe('http.client.request.start', listen));
+  const server = await FaultyServer.start(t);
+  server.manner = reply({ status: 200, body: '{"a":"secret"}' });
+  const http = new HttpClient(server.origin, 'x:y');
+  t.teardown(() => http.close());
+  t.equal((await http.send(post(), deadline())).body.toString(), '{"a":"secret"}');
+  t.ok(parts.length > 0);
+  for (const part of parts) t.ok(part.equals(Buffer.alloc(part.length)));
 });
 
 t.test('keeps a connection, and asks once more when it was closed under the next question', async (t) => {
