@@ -10,6 +10,7 @@ import t, { type Test } from 'tap';
 import type { CanRewrap, KeyProvider } from '#sealdisk/kms/provider.js';
 import { canonicalKeyUri, openProvider } from '#sealdisk/kms/registry.js';
 import { providerContract, type Rig, rejectsWith } from './contract.js';
+import { until } from './pool.js';
 import { MODULE_PATH, SoftHsm } from './softhsm.js';
 
 const SOON = { timeoutMs: 10_000 };
@@ -168,21 +169,25 @@ t.test('tells a key that went from a token that went, and goes on when the token
 t.test('refuses what is no AES key, and names that are not one key', async (t) => {
   const found = async (object: string, code: string) => {
     const provider = await opened(`pkcs11:token=disks;object=${object}`);
+    t.teardown(() => provider.close());
     await rejectsWith(t, provider.generateDataKey(64, CONTEXT, SOON), code, object);
-    await provider.close();
+    return provider.describeKey(undefined, SOON).then(
+      ({ state }) => state,
+      (error) => error.code,
+    );
   };
   await hsm.make('des', 'd3', { mechanism: 'CKM_DES3_KEY_GEN' });
-  await found('des', 'KMS_UNSUPPORTED_KEY');
+  t.equal(await found('des', 'KMS_UNSUPPORTED_KEY'), 'KMS_UNSUPPORTED_KEY');
   await hsm.make('data', '', { mechanism: 'data' });
-  await found('data', 'KMS_UNSUPPORTED_KEY');
+  t.equal(await found('data', 'KMS_UNSUPPORTED_KEY'), 'KMS_UNSUPPORTED_KEY');
   await hsm.make('nameless', '');
-  await found('nameless', 'KMS_UNSUPPORTED_KEY');
+  t.equal(await found('nameless', 'KMS_UNSUPPORTED_KEY'), 'KMS_UNSUPPORTED_KEY');
   await hsm.make('twins', 'e1');
   await hsm.make('twins', 'e2');
-  await found('twins', 'KMS_SERVER_ERROR');
+  t.equal(await found('twins', 'KMS_SERVER_ERROR'), 'KMS_SERVER_ERROR');
   await hsm.make('retired', 'f0', { CKA_ENCRYPT: false });
-  await found('retired', 'KMS_ACCESS_DENIED');
-  await found('nobody', 'KMS_KEY_NOT_FOUND');
+  t.equal(await found('retired', 'KMS_ACCESS_DENIED'), 'enabled', 'what it wrapped it still opens');
+  t.equal(await found('nobody', 'KMS_KEY_NOT_FOUND'), 'KMS_KEY_NOT_FOUND');
 });
 
 t.test('cannot reach a library that is none, or a token that is not there', async (t) => {
@@ -197,11 +202,18 @@ t.test('cannot reach a library that is none, or a token that is not there', asyn
   await unreached('pkcs11:token=disks;serial=0;object=x', MODULE_PATH);
 });
 
-t.test('keeps the event loop free while a token is silent', async (t) => {
+/** Processes that hold a module for us. */
+const helpers = (): number[] =>
+  (readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').match(/\d+/g) ?? [])
+    .map(Number)
+    .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('pkcs11-main'));
+
+t.test('a silent token keeps neither the event loop nor, past the deadline, its process', async (t) => {
   const { provider } = await freshKey(t);
   const { wrapped } = await provider.generateDataKey(64, CONTEXT, SOON);
+  const [stuck] = helpers();
   const goOn = await stall();
-  const asked = provider.unwrap(wrapped, CONTEXT, SOON);
+  const asked = rejectsWith(t, provider.unwrap(wrapped, CONTEXT, { timeoutMs: 150 }), 'KMS_TIMEOUT');
   let turns = 0;
   const endMs = performance.now() + 100;
   while (performance.now() < endMs) {
@@ -209,16 +221,25 @@ t.test('keeps the event loop free while a token is silent', async (t) => {
     turns += 1;
   }
   t.ok(turns > 20, `${turns} turns in 100 ms`);
+  await asked;
+  await until('its process has ended', () => !helpers().includes(stuck as number));
   await goOn();
-  t.equal((await asked).length, 64);
+  t.equal((await provider.unwrap(wrapped, CONTEXT, SOON)).length, 64);
 });
 
-t.test('the last one to close ends the process of the module', async (t) => {
-  const children = () =>
-    readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').length;
-  const before = children();
+t.test('a helper that dies is started again', async (t) => {
+  const { provider } = await freshKey(t);
+  await provider.describeKey(undefined, SOON);
+  const [pid] = helpers();
+  process.kill(pid as number, 'SIGKILL');
+  await until('it has ended', () => helpers().length === 0);
+  t.equal((await provider.describeKey(undefined, SOON)).state, 'enabled');
+});
+
+t.test('the last one to close ends the helper', async (t) => {
+  t.equal(helpers().length, 1);
   await one.close();
-  t.equal(children(), before - 1);
+  await until('it has ended', () => helpers().length === 0);
 });
 
 t.test('never tries a wrong PIN twice, until its file changes', async (t) => {

@@ -91,10 +91,14 @@ export class ModuleProcess {
     const { keyUri } = deadline;
     const login = JSON.stringify([question.key.token, question.key.pinFile]);
     const work = { ...question, keyUri, refusedPin: this.#refusedPins.get(login) };
-    const child = this.#child ?? this.#start();
-    const answer = await this.#send(child, work, deadline.remainingMs);
+    const kept = this.#child;
+    let answer = await this.#send(kept ?? this.#start(), work, deadline.remainingMs);
+    // It may have ended long ago, which only its next use shows.
+    if (answer === 'ended' && kept && this.#users > 0) {
+      answer = await this.#send(this.#start(), work, deadline.remainingMs);
+    }
     if (answer === 'late') {
-      child.kill('SIGKILL');
+      this.#child?.kill('SIGKILL');
       this.#child = undefined;
       return fail('KMS_TIMEOUT', { keyUri, timeoutMs: deadline.timeoutMs });
     }
@@ -110,7 +114,8 @@ export class ModuleProcess {
     const main = createRequire(import.meta.url).resolve('#sealdisk/bin/pkcs11-main.cjs');
     const child = fork(main, [this.modulePath, this.#publicKey.toString('hex')], {
       serialization: 'advanced',
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      // The last one hides the lock that an attachment's server was given as 4: it must not outlive the server.
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc', 'ignore'],
       execArgv: [],
     });
     child.on('error', () => {}); // the deadline follows where 'exit' does not
