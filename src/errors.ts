@@ -387,6 +387,27 @@ export const CATALOGUE = {
     'restore the KMS folder from a backup, with its root.key',
   ),
 
+  KMS_ROOT_LOCKED: entry<{ why: string }>(
+    'system',
+    (f) => `the root key of the embedded KMS cannot be opened: ${f.why}`,
+    'give what protects it (see sealdisk kms root show): passphrase file, credential or TPM',
+  ),
+  KMS_AUDIT: entry<{ path: string; line: number; why: string }>(
+    'refused',
+    (f) => `${f.path} is not whole: line ${f.line} ${f.why}`,
+    'find out who altered the audit log; compare it with a backup',
+  ),
+  KMS_BACKUP: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `${f.path} is no backup that can be restored: ${f.why}`,
+    'check the file and its passphrase; nothing was restored',
+  ),
+  KMS_NOT_EMPTY: entry<Path>(
+    'busy',
+    (f) => `${f.path} is not empty`,
+    'move it away, or name another pool; nothing was restored',
+  ),
+
   // --- its network face
   KMS_LISTEN: entry<{ address: string; errno: string }>(
     'system',

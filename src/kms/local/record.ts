@@ -11,7 +11,7 @@ import sodium from 'sodium-native';
 import { fail } from '../../errors.js';
 import type { KeyState, SecretBytes } from '../provider.js';
 import { KEY_BYTES, seal, unsealPlain, unsealSecret } from './seal.js';
-import { freeSecret } from './secret.js';
+import { consumeSecret, freeSecret } from './secret.js';
 
 export interface KeyVersion {
   readonly version: number;
@@ -87,6 +87,19 @@ export function openMaterial(
     fail('KMS_STORE_ALTERED', { path });
   }
   return material;
+}
+
+/** The record with every box inside it sealed under `to` instead of `from`. A box that is added to records is added here. */
+export function resealRecord(record: KeyRecord, from: SecretBytes, to: SecretBytes, path: string): KeyRecord {
+  const versions = record.versions.map((entry) => {
+    if (!entry.material) return entry;
+    const bound = materialLabel(record.keyId, entry.version);
+    const material = unsealSecret(Buffer.from(entry.material, 'base64'), bound, from);
+    if (!material) return fail('KMS_STORE_ALTERED', { path });
+    const box = consumeSecret(material, () => seal(material, bound, to));
+    return { ...entry, material: box.toString('base64') };
+  });
+  return { ...record, versions };
 }
 
 export function encodeRecord(record: KeyRecord, root: SecretBytes): Buffer {

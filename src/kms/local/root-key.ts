@@ -1,26 +1,26 @@
 /**
- * The root key: 32 random bytes in `<dir>/root.key`, mode 0600, which seal every record.
+ * A root key in a file: 32 random bytes in `<dir>/root.key` (`root.N.key` after a rotation), mode 0600.
  *
- * It goes from the file straight into secure memory and back into nothing: loaded for one operation, freed after it.
- * A file that others can read, that is no plain file, or that has another length is refused, never repaired: the
- * records are lost without it, so a person must look.
+ * It goes from the file straight into secure memory. A file that others can read, that is no plain file, or that has
+ * another length is refused, never repaired: the records are lost without it, so a person must look.
  */
 
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import sodium from 'sodium-native';
-import { fail } from '../../errors.js';
+import { errnoOf, fail } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
-import { writeDurably } from './durable.js';
+import { syncFolder, writeAll, writeDurably } from './durable.js';
 import { KEY_BYTES } from './seal.js';
 import { allocSecret, freeSecret } from './secret.js';
 
-const pathOf = (dir: string): string => join(dir, 'root.key');
+export const ROOT_FILE = 'root.key';
+export const ROOT_FILES = /^root(\.[0-9]+)?\.key$/;
 
 /** The root key in secure memory; the caller frees it. Fails with KMS_STORE, or ENOENT when there is none. */
-export async function loadRootKey(dir: string): Promise<SecretBytes> {
-  const path = pathOf(dir);
+export async function loadRootKey(dir: string, name = ROOT_FILE): Promise<SecretBytes> {
+  const path = join(dir, name);
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const stat = await file.stat();
@@ -45,13 +45,38 @@ export async function loadRootKey(dir: string): Promise<SecretBytes> {
   }
 }
 
-/** Makes a root key. The caller holds the lock and has seen that there is none. */
-export async function makeRootKey(dir: string): Promise<void> {
+/** A fresh root key; the caller frees it. */
+export function newRootKey(): SecretBytes {
   const key = allocSecret(KEY_BYTES);
   sodium.randombytes_buf(key);
+  return key;
+}
+
+/** Makes a root key. The caller holds the lock and has seen that there is none. */
+export async function makeRootKey(dir: string): Promise<void> {
+  const key = newRootKey();
   try {
-    await writeDurably(pathOf(dir), key);
+    await writeDurably(join(dir, ROOT_FILE), key);
   } finally {
     freeSecret(key);
   }
+}
+
+/** Overwrites the file and removes it. A copy that the file system or the drive kept elsewhere is out of reach. */
+export async function destroyRootFile(dir: string, name: string): Promise<void> {
+  const path = join(dir, name);
+  try {
+    const file = await open(path, 'r+');
+    try {
+      await writeAll(file, Buffer.alloc(KEY_BYTES));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await unlink(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    return;
+  }
+  await syncFolder(dir);
 }
