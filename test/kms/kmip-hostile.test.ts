@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
@@ -129,9 +129,12 @@ class Impostor {
     return impostor;
   }
 
-  async provider(t: Test): Promise<KeyProvider> {
-    const { port } = this.server.address() as AddressInfo;
-    const provider = await openProvider(`kmip://127.0.0.1:${port}/7`, { poolDir: '/', env: this.env });
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  async provider(t: Test, authority = `127.0.0.1:${this.port}`): Promise<KeyProvider> {
+    const provider = await openProvider(`kmip://${authority}/7`, { poolDir: '/', env: this.env });
     t.teardown(() => provider.close());
     return provider;
   }
@@ -236,6 +239,24 @@ t.test('what a server may send ends in the right failure', async (t) => {
     'enabled',
     'and it works after all of them',
   );
+});
+
+t.test('a name or a server that is none cannot be reached', async (t) => {
+  const server = await Impostor.start(t);
+  const plain = createTcpServer((socket) => void socket.end('220 smtp ready\r\n')).listen(0, '127.0.0.1');
+  t.teardown(() => plain.close());
+  await once(plain, 'listening');
+  const { port } = plain.address() as AddressInfo;
+  const codes: [string, string[]][] = [
+    [`127.0.0.1:${port}`, ['KMS_CONNECTION']],
+    // A resolver that is away itself may take longer than we do.
+    ['kms.invalid', ['KMS_CONNECTION', 'KMS_TIMEOUT']],
+  ];
+  for (const [authority, expected] of codes) {
+    const provider = await server.provider(t, authority);
+    const failure = await provider.describeKey(undefined, { timeoutMs: 2000 }).catch((error) => error);
+    t.ok(expected.includes(failure.code), `${authority}: ${failure.code}`);
+  }
 });
 
 t.test('a wrapping or a key of a wrong shape is no answer', async (t) => {
