@@ -71,6 +71,16 @@ export function percentDecoded(text: string, part: string, what: string): string
   return decoded;
 }
 
+/** `https://host:port` of an address; undefined for one that is no server's, has a path or user, or is not safe. */
+export function originOf(text: string): string | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || url.username !== '' || url.password !== '') return undefined;
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return undefined;
+  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
+  const safe = url.protocol === 'https:' || (url.protocol === 'http:' && loopback);
+  return safe ? url.origin : undefined;
+}
+
 /** Fails with KEY_URI_SYNTAX. */
 export function refuseUri(text: string, why: string): never {
   fail('KEY_URI_SYNTAX', { keyUri: showable(text), why });

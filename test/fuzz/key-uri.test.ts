@@ -17,6 +17,8 @@ const GOOD = [
   'pkcs11:id=%01A%fF;serial=1?module-path=/usr/lib/x.so',
   'kmip://[::1]:1/a%2Fb?ca=/a&cert=/c&key=/k',
   'kmip://kms.example/?name=disks',
+  'awskms:///alias/bar?region=eu-central-1&endpoint=https://kms.example:4566',
+  'awskms:///80c72a39-acbb-41bc-84bf-876a7f74fc21?region=eu-central-1&profile=a',
   'hashivault://a.b-c?addr=https://vault:8200&mount=kms/transit&namespace=n/m',
   'exec:///usr/local/bin/my-kms?key=x%2Fy%26z',
 ];

@@ -4,8 +4,7 @@
  * configuration's.
  */
 
-import { parameters, percentDecoded, refuseUri, splitQuery, splitScheme } from '../../uri.js';
-import { originOf } from '../hashivault/uri.js';
+import { originOf, parameters, percentDecoded, refuseUri, splitQuery, splitScheme } from '../../uri.js';
 
 export interface AwsKmsUri {
   /** What AWS takes as KeyId: alias, key id or ARN. */

@@ -9,7 +9,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { errnoOf, fail } from '../../../errors.js';
 import type { TlsFiles } from '../../http.js';
-import { originOf } from './uri.js';
+import { originOf } from '../../uri.js';
 
 /** A token as it is now, or a login that gives one. `where` names the setting, for failures. */
 export type VaultCredentials = { readonly where: string } & (

@@ -3,7 +3,7 @@
  * Without `addr` it is in the Vault of this machine, VAULT_ADDR.
  */
 
-import { parameters, refuseUri, splitQuery, splitScheme } from '../../uri.js';
+import { originOf, parameters, refuseUri, splitQuery, splitScheme } from '../../uri.js';
 
 export interface VaultUri {
   readonly key: string;
@@ -45,13 +45,3 @@ export function parseVault(text: string): VaultUri {
 }
 
 const isPath = (text: string): boolean => PATH.test(text) && text.length <= 200;
-
-/** `https://host:port` of an address; undefined for one that is no server's, has a path or user, or is not safe. */
-export function originOf(text: string): string | undefined {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || url.username !== '' || url.password !== '') return undefined;
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return undefined;
-  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
-  const safe = url.protocol === 'https:' || (url.protocol === 'http:' && loopback);
-  return safe ? url.origin : undefined;
-}
