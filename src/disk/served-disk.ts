@@ -2,17 +2,21 @@
  * A disk in service: the engine's disk, and the key lease that opens and shuts its gate.
  *
  * Kept true: the gate is live only while the lease is held or kept; the key is proved against the header each time it is
- * unwrapped; the provider is asked every `checkIntervalMs`, and while the KMS is silent at growing intervals.
+ * unwrapped; the KMS is asked every `checkIntervalMs`, and while it is silent at growing intervals (key-checks.ts).
  */
 
 import { type EngineDisk, engine, type GateState } from '../engine/engine.js';
-import { failureOf, type SealdiskError, unreachable } from '../errors.js';
-import { canWatch, failureOfDescription, type KeyProvider } from '../kms/provider.js';
+import { failureOf, isFailure, type SealdiskError, unreachable } from '../errors.js';
+import { failureOfDescription, type KeyProvider } from '../kms/provider.js';
 import type { Log } from '../log.js';
 import { unwrapDataKey } from './envelope.js';
+import { type KeyCheck, KeyChecks } from './key-checks.js';
 import { answerOfGroup, decide, type KmsAnswer, type Lease, type LeaseTerms } from './key-lease.js';
 import { KMS_TIMEOUT_MS, patiently } from './patience.js';
 import type { DiskDescription } from './read.js';
+
+/** Between two moments that are not the same. */
+const TICK_MS = 0.001;
 
 export interface ServedDiskOptions {
   readonly terms: LeaseTerms;
@@ -40,9 +44,12 @@ export class ServedDisk {
   #reason = '';
   #timer: NodeJS.Timeout | undefined;
   #asking: Promise<void> | undefined;
-  #askAgain = false;
+  /** Asked for while a question was under way: an answer no older than this. */
+  #askAgainSinceMs: number | undefined;
+  /** When the answer was asked for that was taken last. */
+  #heardMs = Number.NEGATIVE_INFINITY;
   #closed = false;
-  #watch: { close(): void } | undefined;
+  #check: KeyCheck | undefined;
 
   private constructor(
     readonly disk: DiskDescription,
@@ -50,6 +57,7 @@ export class ServedDisk {
     private readonly options: ServedDiskOptions,
     private readonly log: Log,
     private readonly onGateChange: (gate: GateState) => void,
+    private readonly checks: KeyChecks,
   ) {
     this.#sizeBytes = disk.sizeBytes;
     this.engineDisk = engine().openDisk({
@@ -66,7 +74,8 @@ export class ServedDisk {
 
   /**
    * Opens the disk and unwraps its key. A revoked or wrong key is refused, an unreachable KMS waited for `kmsWaitMs`;
-   * with `takeover` either one makes a disk that starts without its key, as its policy says.
+   * with `takeover` either one makes a disk that starts without its key, as its policy says. Disks of one process that are
+   * given the same `checks` ask their KMS together.
    */
   static async open(
     disk: DiskDescription,
@@ -74,8 +83,9 @@ export class ServedDisk {
     options: ServedDiskOptions,
     log: Log,
     onGateChange: (gate: GateState) => void = () => {},
+    checks: KeyChecks = new KeyChecks(),
   ): Promise<ServedDisk> {
-    const served = new ServedDisk(disk, provider, options, log, onGateChange);
+    const served = new ServedDisk(disk, provider, options, log, onGateChange, checks);
     try {
       await served.#start();
       return served;
@@ -109,8 +119,8 @@ export class ServedDisk {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#watch?.close();
     await this.#asking;
+    this.#check?.leave();
     await this.engineDisk.close();
     await this.provider.close();
   }
@@ -119,9 +129,9 @@ export class ServedDisk {
     // A disk that is taken over starts without its key when it must.
     const waitMs = this.options.takeover ? 0 : this.options.kmsWaitMs;
     await patiently(waitMs, this.log, () => this.#first());
-    if (canWatch(this.provider)) {
-      this.#watch = this.provider.watch(this.disk.token.keyId, () => this.#ask());
-    }
+    const check = this.checks.join(this.provider, this.disk.token.keyId, () => this.#ask(performance.now()));
+    if (this.#closed) check.leave();
+    else this.#check = check;
   }
 
   async #first(): Promise<void> {
@@ -137,50 +147,56 @@ export class ServedDisk {
     this.#take(answerOfGroup(failure.group), startedMs);
   }
 
-  /** Asks the KMS once and acts on the answer; a call while one is under way makes it ask once more after. */
-  #ask(): void {
+  /** The timer's question: an answer that another disk just got will do, but each is taken once. */
+  #askSoon(): void {
+    const youngMs = performance.now() - this.options.terms.checkIntervalMs / 2;
+    this.#ask(Math.max(youngMs, this.#heardMs + TICK_MS));
+  }
+
+  /**
+   * Asks the KMS once and acts on the answer, which is no older than `sinceMs`; a call while one is under way makes it ask
+   * once more after.
+   */
+  #ask(sinceMs: number): void {
     if (this.#closed) return;
     if (this.#asking) {
-      this.#askAgain = true;
+      this.#askAgainSinceMs = sinceMs;
       return;
     }
     clearTimeout(this.#timer);
-    const asking = this.#askOnce().catch((error) => {
+    const asking = this.#askOnce(sinceMs).catch((error) => {
       // A mistake of ours must not end a process that holds a disk; the lease has set the next question already.
       this.log.error({ event: 'lease_failed', err: error }, 'the key lease could not act');
     });
     this.#asking = asking.finally(() => {
       this.#asking = undefined;
-      if (!this.#askAgain) return;
-      this.#askAgain = false;
-      this.#ask();
+      const againSinceMs = this.#askAgainSinceMs;
+      this.#askAgainSinceMs = undefined;
+      if (againSinceMs !== undefined) this.#ask(againSinceMs);
     });
   }
 
-  async #askOnce(): Promise<void> {
-    const startedMs = performance.now();
-    const failure = await this.#describe();
-    if (failure) return this.#lose(failure, startedMs);
+  async #askOnce(sinceMs: number): Promise<void> {
+    const answer = await this.#check?.ask(sinceMs);
+    if (!answer) return;
+    const { askedMs, said } = answer;
+    this.#heardMs = askedMs;
+    const { keyVersion, keyUri } = this.disk.token;
+    const failure = isFailure(said) ? said : failureOfDescription(said, keyVersion, keyUri);
+    if (failure) return this.#lose(failure, askedMs);
     this.#reason = '';
-    if (this.#take('enabled', startedMs) !== 'restore') return;
+    if (this.#take('enabled', askedMs) !== 'restore') return;
     const refused = await this.#restore();
-    if (refused) return this.#lose(refused, startedMs);
-    this.#take('restored', startedMs);
-  }
-
-  async #describe(): Promise<SealdiskError | undefined> {
-    const { keyId, keyVersion, keyUri } = this.disk.token;
-    return failureOf(async () => {
-      const described = await this.provider.describeKey(keyId, { timeoutMs: KMS_TIMEOUT_MS });
-      const failure = failureOfDescription(described, keyVersion, keyUri);
-      if (failure) throw failure;
-    });
+    if (refused) return this.#lose(refused, askedMs);
+    this.#take('restored', askedMs);
   }
 
   /** Unwraps the key and opens the gate. The failure, when it cannot be. */
   async #restore(): Promise<SealdiskError | undefined> {
     return failureOf(async () => {
-      const key = await unwrapDataKey(this.disk.header, this.provider, { timeoutMs: KMS_TIMEOUT_MS });
+      const { header } = this.disk;
+      const unwrap = () => unwrapDataKey(header, this.provider, { timeoutMs: KMS_TIMEOUT_MS });
+      const key = await this.checks.inTurn(unwrap);
       try {
         if (this.#closed) return;
         this.engineDisk.goLive(key);
@@ -222,7 +238,7 @@ export class ServedDisk {
     this.#lease = verdict.next;
     if (!this.#closed) {
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#ask(), Math.max(0, verdict.wakeAtMs - performance.now()));
+      this.#timer = setTimeout(() => this.#askSoon(), Math.max(0, verdict.wakeAtMs - performance.now()));
     }
     return verdict.act;
   }

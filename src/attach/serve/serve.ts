@@ -6,6 +6,7 @@
  * that no client meets a disk without its key at the start, or is told of a write that is not synced at the end.
  */
 
+import { KeyChecks } from '../../disk/key-checks.js';
 import { engine } from '../../engine/engine.js';
 import { fail, isFailure } from '../../errors.js';
 import type { Log } from '../../log.js';
@@ -65,7 +66,8 @@ export async function serve(options: ServeOptions, log: Log, onChange: () => voi
     disks.map(({ name }) => name),
   );
   const tls = options.tls && (await ServedTls.open(options.tls, log));
-  const exports = disks.map((disk) => new ServedExport(disk, options, log));
+  const checks = new KeyChecks();
+  const exports = disks.map((disk) => new ServedExport(disk, options, log, checks));
   const forget = () => {
     for (const one of exports) one.forget();
   };

@@ -1,11 +1,12 @@
 /**
  * One disk of a server: its lock, its key with lease and gate, its control socket, its record under /run/sealdisk.
  *
- * Nothing is shared with the other exports of the process but the listeners: a key that is lost stops this one alone. It
- * is recorded as an attachment without a device, so that `list` shows it.
+ * Nothing is shared with the other exports of the process but the listeners and the questions to the KMS. It is recorded
+ * as an attachment without a device, so that `list` shows it.
  */
 
 import { realpathSync } from 'node:fs';
+import type { KeyChecks } from '../../disk/key-checks.js';
 import { providerFor } from '../../disk/provider.js';
 import type { DiskDescription } from '../../disk/read.js';
 import { ready } from '../../disk/ready.js';
@@ -72,6 +73,7 @@ export class ServedExport {
     { name, disk }: NamedDisk,
     private readonly options: ExportOptions,
     private readonly log: Log,
+    private readonly checks: KeyChecks,
   ) {
     this.name = name;
     this.#disk = disk;
@@ -97,7 +99,7 @@ export class ServedExport {
     const provider = await providerFor(this.disk, { ...options, env: process.env }, log);
     const disk = await ready(this.disk, provider, options, log);
     this.#disk = disk;
-    const served = await ServedDisk.open(disk, provider, options, log, onGateChange);
+    const served = await ServedDisk.open(disk, provider, options, log, onGateChange, this.checks);
     this.#served = served;
     this.#ends.push(() => served.close());
     const resizer = new Resizer(served, {

@@ -1,0 +1,115 @@
+/** Questions about a key that many disks share: how many there are, how old an answer may be, and who watches. */
+
+import t from 'tap';
+import { KeyChecks } from '#sealdisk/disk/key-checks.js';
+import { SealdiskError } from '#sealdisk/errors.js';
+import type { CanWatch, KeyDescription, KeyProvider } from '#sealdisk/kms/provider.js';
+import { until } from '../kms/pool.js';
+
+const DESCRIPTION: KeyDescription = { keyId: 'k', state: 'enabled', serviceKey: false };
+
+/** A provider whose answers come when the test lets them. */
+class Asked implements KeyProvider, CanWatch {
+  readonly keyUri = 'test:k';
+  readonly answers: ((said: KeyDescription | SealdiskError) => void)[] = [];
+  watches = 0;
+  change = (): void => undefined;
+
+  generateDataKey = () => Promise.reject(new Error('not here'));
+  unwrap = () => Promise.reject(new Error('not here'));
+  close = async () => undefined;
+
+  describeKey(): Promise<KeyDescription> {
+    return new Promise((resolve, reject) =>
+      this.answers.push((said) => (said instanceof SealdiskError ? reject(said) : resolve(said))),
+    );
+  }
+
+  watch(_keyId: string, onChange: () => void): { close(): void } {
+    this.watches++;
+    this.change = onChange;
+    return { close: () => this.watches-- };
+  }
+}
+
+t.test(
+  'one question answers all who asked before it was answered, and those whom its age suits',
+  async (t) => {
+    const checks = new KeyChecks();
+    const provider = new Asked();
+    const disks = Array.from({ length: 100 }, () => checks.join(provider, 'k', () => undefined));
+    const sinceMs = performance.now();
+    const all = disks.map((disk) => disk.ask(sinceMs));
+    t.equal(provider.answers.length, 1);
+    provider.answers[0]?.(DESCRIPTION);
+    const [first] = await Promise.all(all);
+    t.same(first?.said, DESCRIPTION);
+    const { askedMs } = first as { askedMs: number };
+    t.equal((await disks[7]?.ask(askedMs))?.askedMs, askedMs, 'the last answer, where it is young enough');
+    disks[8]?.ask(askedMs + 0.001);
+    t.equal(provider.answers.length, 2, 'and a new question where not');
+  },
+);
+
+t.test('a question that began before what happened is no answer to it', async (t) => {
+  const checks = new KeyChecks();
+  const provider = new Asked();
+  const [one, two] = [checks.join(provider, 'k', () => {}), checks.join(provider, 'k', () => {})];
+  const before = one.ask(performance.now());
+  const eventMs = performance.now() + 0.01;
+  await until('time passes', () => performance.now() > eventMs);
+  const after = two.ask(eventMs);
+  t.equal(provider.answers.length, 2);
+  provider.answers[1]?.({ ...DESCRIPTION, state: 'disabled' });
+  t.match(await after, { said: { state: 'disabled' } });
+  provider.answers[0]?.(DESCRIPTION);
+  t.match(await before, { said: { state: 'enabled' } });
+  t.match(
+    await one.ask(eventMs),
+    { said: { state: 'disabled' } },
+    'an older answer that comes late is not the last',
+  );
+});
+
+t.test('a failure is an answer, too', async (t) => {
+  const checks = new KeyChecks();
+  const provider = new Asked();
+  const asked = checks.join(provider, 'k', () => {}).ask(performance.now());
+  provider.answers[0]?.(new SealdiskError('KMS_CONNECTION', { keyUri: 'test:k', why: 'away' }));
+  t.match(await asked, { said: { code: 'KMS_CONNECTION' } });
+});
+
+t.test('one watch serves all, and passes to another disk when its own leaves', async (t) => {
+  const checks = new KeyChecks();
+  const [a, b] = [new Asked(), new Asked()];
+  const heard: string[] = [];
+  const first = checks.join(a, 'k', () => heard.push('first'));
+  const second = checks.join(b, 'k', () => heard.push('second'));
+  t.same([a.watches, b.watches], [1, 0]);
+  a.change();
+  t.same(heard, ['first', 'second']);
+  first.leave();
+  first.leave();
+  t.same([a.watches, b.watches], [0, 1]);
+  b.change();
+  t.same(heard, ['first', 'second', 'second']);
+  second.leave();
+  t.same([a.watches, b.watches], [0, 0]);
+  checks.join(a, 'k', () => {});
+  t.equal(a.watches, 1, 'and the key is forgotten with its last disk');
+});
+
+t.test('keys are unwrapped eight at a time, also after one that failed', async (t) => {
+  const checks = new KeyChecks();
+  let now = 0;
+  let most = 0;
+  const work = async (i: number): Promise<void> => {
+    most = Math.max(most, ++now);
+    await new Promise((go) => setImmediate(go));
+    now--;
+    if (i % 3 === 0) throw new Error(`${i}`);
+  };
+  const all = await Promise.allSettled(Array.from({ length: 50 }, (_, i) => checks.inTurn(() => work(i))));
+  t.equal(all.filter(({ status }) => status === 'rejected').length, 17);
+  t.same([most, now], [8, 0]);
+});
