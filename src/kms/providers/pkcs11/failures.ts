@@ -63,8 +63,9 @@ export function failureOf(error: unknown, keyUri: string): SealdiskError {
   if (ckr in PIN) return new SealdiskError('KMS_ACCESS_DENIED', { keyUri, why: `${PIN[ckr]} (${ckr})` });
   if (ckr === 'CKR_KEY_FUNCTION_NOT_PERMITTED') return new SealdiskError('KMS_KEY_DISABLED', { keyUri });
   if (BAD_DATA.includes(ckr)) return new SealdiskError('KMS_INVALID_CIPHERTEXT', { keyUri });
-  if (REFUSED.includes(ckr))
+  if (REFUSED.includes(ckr)) {
     return new SealdiskError('KMS_ACCESS_DENIED', { keyUri, why: `the token refuses (${ckr})` });
+  }
   if (UNABLE.includes(ckr)) {
     const found = `not for CKM_AES_GCM on this token (${ckr})`;
     return new SealdiskError('KMS_UNSUPPORTED_KEY', { keyUri, found, expected: 'an AES key that is' });

@@ -174,14 +174,12 @@ export class TokenModule {
     const keyUri = this.#keyUri;
     const session = this.#session(names);
     const objects = this.#objects(session.handle, names);
-    if (objects.length === 0) {
-      this.#expectToken(session, names);
-      fail('KMS_KEY_NOT_FOUND', { keyUri });
-    }
     const secret = objects.filter(({ isSecretKey }) => isSecretKey);
     const keys = secret.map(({ handle }) => this.#read(session, handle)).filter(({ isAes }) => isAes);
     const [key] = keys;
     if (!key) {
+      this.#expectToken(session, names);
+      if (objects.length === 0) fail('KMS_KEY_NOT_FOUND', { keyUri });
       const found = secret.length > 0 ? 'a secret key that is not AES' : 'no secret key';
       return fail('KMS_UNSUPPORTED_KEY', { keyUri, found, expected: 'an AES key' });
     }
