@@ -10,6 +10,7 @@ import type { Log } from '../../log.js';
 import { AccessKeys } from '../local/access-keys.js';
 import { LocalKms } from '../local/local-kms.js';
 import { Store } from '../local/store.js';
+import { AliyunProtocol } from './aliyun/protocol.js';
 import { AwsProtocol } from './aws/protocol.js';
 import { Face } from './face.js';
 import { listenHealth, portOf } from './health.js';
@@ -80,7 +81,7 @@ function makeFace({ dir, region, rateLimit }: KmsServeOptions, metrics: FaceMetr
     kms: LocalKms.open(dir),
     dir,
     keys: new AccessKeys(dir),
-    protocols: [new AwsProtocol(region)],
+    protocols: [new AwsProtocol(region), new AliyunProtocol(region)],
     rates: new Rates(rateLimit ?? RATE_DEFAULT),
     metrics,
     log,
