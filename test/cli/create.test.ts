@@ -123,12 +123,17 @@ t.test('a folder that may not be written is left as it is', async (t) => {
   t.same(names(dir), ['locked', 'pool']);
 });
 
-t.test('an asymmetric key spec is refused', async (t) => {
-  const { at, sealdisk } = rig(t);
-  const { code, err } = await sealdisk('key', 'create', '--spec', 'RSA_2048');
+t.test('an asymmetric key is made, and refused for a disk', async (t) => {
+  const { at, sealdisk, json } = rig(t);
+  await json('key', 'create', '--alias', 'rsa', '--spec', 'RSA_2048');
+  const { code, err } = await sealdisk('create', at('d'), '--size', '1M', '--key', 'alias/rsa');
   t.equal(code, 7);
-  t.match(err, /is RSA_2048, expected AES_256; .*\[KMS_UNSUPPORTED_KEY\]/);
-  t.notOk(existsSync(at('pool')));
+  t.match(err, /is RSA_2048, expected AES_256; use a symmetric key \[KMS_UNSUPPORTED_KEY\]/);
+  t.notOk(existsSync(at('d')));
+  t.match(await sealdisk('key', 'create', '--spec', 'DES'), {
+    code: 2,
+    err: /Allowed choices are AES_256, RSA_2048/,
+  });
 });
 
 t.test('-v shows the cause of an error, and nothing else does', async (t) => {
