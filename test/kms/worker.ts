@@ -7,6 +7,7 @@
 
 import { writeSync } from 'node:fs';
 import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
+import { rotateRoot } from '#sealdisk/kms/local/root/rotate.js';
 
 const [dir = '', task = '', ...rest] = process.argv.slice(2);
 const kms = LocalKms.open(dir);
@@ -37,6 +38,10 @@ const TASKS: Record<string, () => Promise<void>> = {
       await step(kms.enableKey(alias));
       await step(kms.disableKey(alias));
     }
+  },
+  /** Gives the store `count` root keys, one after the other, and tells each. */
+  async rotateRoot() {
+    for (let i = 0; i < Number(rest[0]); i++) tell(await rotateRoot(dir, undefined));
   },
   /** Generates and unwraps, tells the plaintext with every bit turned, keeps it, and waits for its end. */
   async hold() {

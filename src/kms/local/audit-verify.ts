@@ -40,13 +40,13 @@ export async function* readAudit(dir: string): AsyncGenerator<AuditLine> {
 
 /** Whether the log in `dir` is whole; else its first bad line, counted from 1, and why. Fails as the store does. */
 export async function verifyAudit(dir: string): Promise<AuditVerdict> {
-  const { head, size } = await lookAtEnd(dir);
+  const { head, size, torn } = await lookAtEnd(dir);
   const chain = new Chain(head);
   for await (const text of linesOf(dir, size)) {
     const why = chain.follow(text);
     if (why !== undefined) return { ok: false, line: chain.physical, why };
   }
-  const why = chain.end();
+  const why = chain.end(torn);
   if (why !== undefined) return { ok: false, line: chain.physical, why };
   const { lines, unsealed, lost } = chain;
   return { ok: true, lines, unsealed, lost };
@@ -106,7 +106,8 @@ class Chain {
     return undefined;
   }
 
-  end(): string | undefined {
+  end(torn: boolean): string | undefined {
+    if (this.#torn && !torn) return 'is no line of an audit log';
     if (this.head === undefined) return 'is the last, and audit.head is gone or altered';
     if (this.#seq < this.head.seq) {
       return `is the last, with the number ${this.#seq}; the sealed head says that there were ${this.head.seq}`;
@@ -118,7 +119,12 @@ class Chain {
 }
 
 /** The head and the length of the log at one moment, when nobody writes. */
-async function lookAtEnd(dir: string): Promise<{ head: AuditHead | undefined; size: number }> {
+async function lookAtEnd(dir: string): Promise<{
+  head: AuditHead | undefined;
+  size: number;
+  /** Whether its last line has no end. */
+  torn: boolean;
+}> {
   const root = await acquireRoot(dir);
   try {
     const { current, old } = root.keys;
@@ -127,11 +133,14 @@ async function lookAtEnd(dir: string): Promise<{ head: AuditHead | undefined; si
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw error;
     });
-    if (log === undefined) return { head: (await readHeads(dir, roots))[0]?.head, size: 0 };
+    if (log === undefined) return { head: (await readHeads(dir, roots))[0]?.head, size: 0, torn: false };
     try {
       while (!tryFlock(log.fd)) await pause(1);
       const [newest] = await readHeads(dir, roots);
-      return { head: newest?.head, size: (await log.stat()).size };
+      const { size } = await log.stat();
+      const last = Buffer.alloc(1);
+      await log.read(last, 0, 1, Math.max(0, size - 1));
+      return { head: newest?.head, size, torn: last[0] !== NEWLINE };
     } finally {
       await log.close();
     }

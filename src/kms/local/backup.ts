@@ -28,7 +28,7 @@ import { acquireRoot } from './root/held.js';
 import { protect, type Wish } from './root/protection.js';
 import { sealedFiles } from './root/rotate.js';
 import { KEY_BYTES } from './seal.js';
-import { allocSecret, freeSecret } from './secret.js';
+import { copyOf, freeSecret } from './secret.js';
 import { Store } from './store.js';
 
 const TIMEOUT_MS = 60_000;
@@ -96,12 +96,6 @@ async function snapshot(dir: string): Promise<Part[]> {
     }
     return parts;
   });
-}
-
-function copyOf(secret: SecretBytes): SecretBytes {
-  const copy = allocSecret(secret.length);
-  secret.copy(copy);
-  return copy;
 }
 
 async function create(path: string): Promise<FileHandle> {

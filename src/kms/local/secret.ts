@@ -23,6 +23,13 @@ export function allocSecret(sizeBytes: number): SecretBytes {
   return secret;
 }
 
+/** Another copy; whoever receives it frees it. */
+export function copyOf(secret: SecretBytes): SecretBytes {
+  const copy = allocSecret(secret.length);
+  secret.copy(copy);
+  return copy;
+}
+
 /** Overwrites and frees. Twice is fine. */
 export function freeSecret(secret: SecretBytes | undefined): void {
   if (secret === undefined || secret.length === 0) return;

@@ -94,6 +94,18 @@ class Holder {
     }
   }
 
+  /** Takes over `keys`, which are those of the files as they are now. */
+  async adopt(keys: RootKeys): Promise<void> {
+    this.#put(new OpenRoot(keys, await this.marks()));
+  }
+
+  #put(root: OpenRoot): void {
+    root.lastUsedMs = performance.now();
+    this.#held?.drop();
+    this.#held = root;
+    this.dropWhenIdle();
+  }
+
   /** Looked at before it is read: what changes in between has other marks at the next look. */
   async #open(marks: string): Promise<OpenRoot> {
     const description = await readDescription(this.dir);
@@ -105,11 +117,15 @@ class Holder {
       throw error;
     }
     const root = new OpenRoot({ current: keys[0] as SecretBytes, old: keys[1] }, marks);
-    root.lastUsedMs = performance.now();
-    this.#held?.drop();
-    this.#held = root;
-    this.dropWhenIdle();
+    this.#put(root);
     return root;
+  }
+
+  /** Nobody asks for it to be held any more: it goes at once, or when its last user is done. */
+  letGo(): void {
+    if (this.holders > 0) return;
+    this.#held?.drop();
+    this.#held = undefined;
   }
 
   dropWhenIdle(): void {
@@ -150,6 +166,12 @@ export const acquireRoot = (dir: string): Promise<OpenRoot> => holderOf(dir).acq
 /** What changes when the root keys, or how they are kept, do. */
 export const rootMarks = (dir: string): Promise<string> => holderOf(dir).marks();
 
+/**
+ * For who has just changed the root, under the store's lock, and knows the keys: nobody is asked for a passphrase anew.
+ * `keys` are freed with it.
+ */
+export const adoptRoot = (dir: string, keys: RootKeys): Promise<void> => holderOf(dir).adopt(keys);
+
 /** For a process that serves: the root stays open once it was, until the returned function is called. */
 export function holdRoot(dir: string): () => void {
   const holder = holderOf(dir);
@@ -159,6 +181,6 @@ export function holdRoot(dir: string): () => void {
     if (done) return;
     done = true;
     holder.holders -= 1;
-    holder.dropWhenIdle();
+    holder.letGo();
   };
 }

@@ -13,9 +13,10 @@ import { errnoOf, fail } from '../../../errors.js';
 import { appendAudit } from '../audit.js';
 import { Deadline } from '../deadline.js';
 import { destroyRootFile, newRootKey, ROOT_FILES } from '../root-key.js';
-import { freeSecret } from '../secret.js';
+import { copyOf, freeSecret } from '../secret.js';
 import { FOLDERS, type OpenStore, Store } from '../store.js';
 import { type RootDescription, readDescription, rootFilesOf, writeDescription } from './description.js';
+import { adoptRoot, holdRoot } from './held.js';
 import { protect, type Wish } from './protection.js';
 
 /** Sealed anew under one hold of the lock: others wait a few hundredths of a second. */
@@ -36,17 +37,22 @@ export async function rotateRoot(
   wish: Wish | undefined,
   onProgress: (done: number, total: number) => void = () => undefined,
 ): Promise<Rotated> {
-  const resumed = await changing(dir, (store) => begin(store, wish));
-  const names = await sealedFiles(dir);
-  let resealed = 0;
-  for (let at = 0; at < names.length; at += BATCH) {
-    resealed += await changing(dir, (store) => store.resealAll(names.slice(at, at + BATCH)));
-    onProgress(Math.min(at + BATCH, names.length), names.length);
+  const letGo = holdRoot(dir);
+  try {
+    const resumed = await changing(dir, (store) => begin(store, wish));
+    const names = await sealedFiles(dir);
+    let resealed = 0;
+    for (let at = 0; at < names.length; at += BATCH) {
+      resealed += await changing(dir, (store) => store.resealAll(names.slice(at, at + BATCH)));
+      onProgress(Math.min(at + BATCH, names.length), names.length);
+    }
+    // Its line brings the head of the log under the new key.
+    await appendAudit(dir, { operation: 'RotateRootKey', key: '', outcome: 'ok' }, true);
+    const { generation } = await changing(dir, finish);
+    return { generation, resumed, resealed };
+  } finally {
+    letGo();
   }
-  // Its line brings the head of the log under the new key.
-  await appendAudit(dir, { operation: 'RotateRootKey', key: '', outcome: 'ok' }, true);
-  const { generation } = await changing(dir, finish);
-  return { generation, resumed, resealed };
 }
 
 /** The same key, kept in another way. Fails with USAGE while a rotation is under way. */
@@ -58,6 +64,7 @@ export async function protectRoot(dir: string, wish: Wish): Promise<RootDescript
     const entry = await protect(dir, store.root, current.generation, wish);
     const description: RootDescription = { format: 1, current: entry, old: null };
     await writeDescription(dir, description);
+    await adoptRoot(dir, { current: copyOf(store.root), old: undefined });
     await destroyStrays(dir, description);
     await appendAudit(dir, { operation: 'ProtectRootKey', key: '', outcome: 'ok' }, true);
     return description;
@@ -65,7 +72,7 @@ export async function protectRoot(dir: string, wish: Wish): Promise<RootDescript
 }
 
 /** Two keys from here on; true when there were two already. */
-async function begin({ dir }: OpenStore, wish: Wish | undefined): Promise<boolean> {
+async function begin({ dir, root }: OpenStore, wish: Wish | undefined): Promise<boolean> {
   const description = await readDescription(dir);
   if (description.old !== null) return true;
   await destroyStrays(dir, description);
@@ -76,16 +83,18 @@ async function begin({ dir }: OpenStore, wish: Wish | undefined): Promise<boolea
   try {
     const next = await protect(dir, key, current.generation + 1, wish ?? { kind: protection.kind, ...pcrs });
     await writeDescription(dir, { format: 1, current: next, old: current });
+    await adoptRoot(dir, { current: copyOf(key), old: copyOf(root) });
   } finally {
     freeSecret(key);
   }
   return false;
 }
 
-async function finish({ dir }: OpenStore): Promise<{ generation: number }> {
+async function finish({ dir, root }: OpenStore): Promise<{ generation: number }> {
   const { current } = await readDescription(dir);
   const description: RootDescription = { format: 1, current, old: null };
   await writeDescription(dir, description);
+  await adoptRoot(dir, { current: copyOf(root), old: undefined });
   await destroyStrays(dir, description);
   return current;
 }

@@ -101,8 +101,18 @@ async function inFolder<T>(use: (at: (name: string) => string) => Promise<T>): P
   }
 }
 
+/** A TPM that is reached without a resource manager keeps what a tool has loaded, and has room for three. */
+async function tool(command: string[], input?: SecretBytes, output?: SecretBytes): Promise<number> {
+  try {
+    return await run(command, input, output);
+  } finally {
+    const managed = /^$|tpmrm|abrmd/.test(process.env.TPM2TOOLS_TCTI ?? '');
+    if (!managed) await run(['tpm2_flushcontext', '--transient-object']).catch(() => undefined);
+  }
+}
+
 /** Runs a tool with `input`; its output goes to `output`. How many bytes it wrote. */
-async function tool(
+async function run(
   [program = '', ...args]: string[],
   input?: SecretBytes,
   output?: SecretBytes,
