@@ -119,6 +119,11 @@ export const CATALOGUE = {
     (f) => `${f.path} cannot shrink while it is ${f.why}`,
     'unmount and close it first; nothing was changed',
   ),
+  DISK_REWRAP: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `${f.path} is not rewrapped: ${f.why}`,
+    'see docs/keys.md; nothing was changed',
+  ),
   DISK_IO: entry<PathErrno>(
     'system',
     (f) => `${f.path}: ${f.errno}`,

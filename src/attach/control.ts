@@ -8,6 +8,7 @@
 import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { SizeChange } from '../disk/resize.js';
+import type { RewrapWish } from '../disk/rewrap.js';
 import type { ServedDisk, ServedDiskStatus } from '../disk/served-disk.js';
 import { type Code, catalogued, fail, SealdiskError } from '../errors.js';
 import { controlPath } from './state.js';
@@ -17,7 +18,8 @@ const REQUEST_MAX_BYTES = 4096;
 export type ControlRequest =
   | { verb: 'status' }
   | { verb: 'detach'; force: boolean }
-  | { verb: 'resize'; change: SizeChange; force: boolean };
+  | { verb: 'resize'; change: SizeChange; force: boolean }
+  | { verb: 'rewrap'; wish: RewrapWish };
 
 export interface ControlStatus extends ServedDiskStatus {
   readonly serverPid: number;
@@ -80,13 +82,20 @@ function answer(socket: Socket, handle: (request: ControlRequest) => Promise<unk
 }
 
 function parse(text: string): ControlRequest {
-  const request = JSON.parse(text) as { verb?: unknown; force?: unknown; change?: unknown };
+  const request = JSON.parse(text) as { verb?: unknown; force?: unknown; change?: unknown; wish?: unknown };
   if (request.verb === 'status') return { verb: 'status' };
   if (request.verb === 'detach') return { verb: 'detach', force: request.force === true };
   if (request.verb === 'resize') {
     return { verb: 'resize', change: parseChange(request.change), force: request.force === true };
   }
+  if (request.verb === 'rewrap') return { verb: 'rewrap', wish: parseWish(request.wish) };
   return fail('USAGE', { what: 'unknown control request' });
+}
+
+function parseWish(found: unknown): RewrapWish {
+  const { keyUri, force } = (found ?? {}) as { keyUri?: unknown; force?: unknown };
+  if (keyUri !== null && typeof keyUri !== 'string') return fail('USAGE', { what: 'unknown key' });
+  return { keyUri, force: force === true };
 }
 
 function parseChange(found: unknown): SizeChange {

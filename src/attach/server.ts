@@ -11,6 +11,7 @@ import { providerFor } from '../disk/provider.js';
 import { type DiskDescription, readDisk } from '../disk/read.js';
 import { ready } from '../disk/ready.js';
 import { Resizer } from '../disk/resize.js';
+import { Rewrapper } from '../disk/rewrap.js';
 import { ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
 import { engine, type GateState, type KernelConnect, type KernelDevice } from '../engine/engine.js';
 import { fail } from '../errors.js';
@@ -34,6 +35,7 @@ export class AttachmentServer {
   #index: number | undefined;
   #detaching = false;
   readonly #resizer: Resizer;
+  readonly #rewrapper: Rewrapper;
 
   private constructor(
     private readonly request: AttachRequest,
@@ -44,6 +46,12 @@ export class AttachmentServer {
     this.#resizer = new Resizer(served, {
       user: () => (this.#index === undefined ? undefined : userOf(this.#index)),
       show: (sizeBytes) => this.show(sizeBytes),
+    });
+    const { poolDir, expectedKey } = request;
+    this.#rewrapper = new Rewrapper(served, {
+      environment: { poolDir, env: process.env },
+      pinned: expectedKey !== null,
+      show: () => this.record(served.sizeBytes),
     });
   }
 
@@ -152,6 +160,12 @@ export class AttachmentServer {
     if (this.#index === undefined || this.#detaching) return;
     engine().nbdReconfigure({ ...this.config(sizeBytes), index: this.#index });
     await waitUsable(this.#index, sizeBytes, USABLE_TIMEOUT_MS);
+    await this.record(sizeBytes);
+  }
+
+  /** What is recorded is as the disk is by now. */
+  private async record(sizeBytes: bigint): Promise<void> {
+    if (this.#index === undefined || this.#detaching) return;
     await writeState({ ...this.describe(this.served.disk, this.#index), sizeBytes: `${sizeBytes}` });
   }
 
@@ -167,6 +181,8 @@ export class AttachmentServer {
         return this.detach(request.force);
       case 'resize':
         return this.#resizer.resize(request.change, request.force);
+      case 'rewrap':
+        return this.#rewrapper.rewrap(request.wish);
     }
   }
 

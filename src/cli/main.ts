@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   attach: () => import('./attach.js'),
   detach: () => import('./detach.js'),
   resize: () => import('./resize.js'),
+  rewrap: () => import('./rewrap.js'),
   list: () => import('./list.js'),
   info: () => import('./info.js'),
   serve: () => import('./serve.js'),

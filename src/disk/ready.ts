@@ -55,14 +55,14 @@ async function mend(disk: DiskDescription, provider: KeyProvider, log: Log): Pro
   );
 }
 
-async function withKey(
+async function withKey<T>(
   disk: DiskDescription,
   provider: KeyProvider,
-  work: (key: DataKey) => Promise<void>,
-): Promise<void> {
+  work: (key: DataKey) => Promise<T>,
+): Promise<T> {
   const key = await unwrapDataKey(disk.header, provider, { timeoutMs: KMS_TIMEOUT_MS });
   try {
-    await work(key);
+    return await work(key);
   } finally {
     key.wipe();
   }

@@ -1,8 +1,8 @@
 /**
  * A header written again: the bad copy from the good one, or both with something changed.
  *
- * Kept true: what is written was read under the exclusive lock that it is written under, and proved there by the data key
- * in hand; for what is overwritten may be worth more than a header that somebody planted.
+ * Kept true: what is written was read under the lock that it is written under, and proved there by the data key in
+ * hand; for what is overwritten may be worth more than a header that somebody planted.
  */
 
 import type { DataKey } from '../engine/engine.js';
@@ -30,23 +30,36 @@ export interface HeaderChange {
   readonly flags: readonly string[];
 }
 
-/** Writes both copies of the header as `change` has it, one generation on. DISK_IN_USE, DISK_IO, LUKS2_*. */
+/** Writes both copies of the header as `change` has it, one generation on; as written. DISK_IN_USE, DISK_IO, LUKS2_*. */
 export async function rewriteHeader(
   path: string,
   key: DataKey,
   change: (present: HeaderChange) => HeaderChange,
-): Promise<void> {
-  await underLock(path, async (fd) => {
-    const { header } = await readHeader(fd, path);
-    await proveHeader(header, key);
-    await writeHeader(fd, path, sealed(changed(header, change), key));
-  });
+  lock: HeaderLock = 'take',
+): Promise<Luks2Header> {
+  return underLock(
+    path,
+    async (fd) => {
+      const { header } = await readHeader(fd, path);
+      await proveHeader(header, key);
+      return writeHeader(fd, path, sealed(changed(header, change), key));
+    },
+    lock,
+  );
 }
 
-async function underLock(path: string, work: (fd: number) => Promise<void>): Promise<void> {
+/** `held`: this process serves the disk, and the lock that it holds keeps every other writer away. */
+export type HeaderLock = 'take' | 'held';
+
+async function underLock<T>(
+  path: string,
+  work: (fd: number) => Promise<T>,
+  lock: HeaderLock = 'take',
+): Promise<T> {
   const file = await openBacking(path, 'write');
   try {
-    await withLock(file.fd, path, 'exclusive', () => work(file.fd));
+    if (lock === 'held') return await work(file.fd);
+    return await withLock(file.fd, path, 'exclusive', () => work(file.fd));
   } finally {
     await orDiskIo(path, file.close());
   }

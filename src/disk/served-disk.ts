@@ -39,6 +39,8 @@ export interface ServedDiskStatus {
 
 export class ServedDisk {
   readonly engineDisk: EngineDisk;
+  #disk: DiskDescription;
+  #provider: KeyProvider;
   #sizeBytes: bigint;
   #lease: Lease = { kind: 'lost' };
   #reason = '';
@@ -52,13 +54,15 @@ export class ServedDisk {
   #check: KeyCheck | undefined;
 
   private constructor(
-    readonly disk: DiskDescription,
-    private readonly provider: KeyProvider,
+    disk: DiskDescription,
+    provider: KeyProvider,
     private readonly options: ServedDiskOptions,
     private readonly log: Log,
     private readonly onGateChange: (gate: GateState) => void,
     private readonly checks: KeyChecks,
   ) {
+    this.#disk = disk;
+    this.#provider = provider;
     this.#sizeBytes = disk.sizeBytes;
     this.engineDisk = engine().openDisk({
       path: disk.path,
@@ -99,6 +103,15 @@ export class ServedDisk {
     return { gate: this.engineDisk.gate, lease: this.#lease.kind, reason: this.#reason };
   }
 
+  /** What its header says; `rewrapped` is the one change of that. */
+  get disk(): DiskDescription {
+    return this.#disk;
+  }
+
+  get provider(): KeyProvider {
+    return this.#provider;
+  }
+
   /** Payload bytes that are served now. */
   get sizeBytes(): bigint {
     return this.#sizeBytes;
@@ -115,6 +128,25 @@ export class ServedDisk {
     this.log.info({ event: 'resized', uuid: this.disk.header.uuid, sizeBytes: `${sizeBytes}` }, 'resized');
   }
 
+  /**
+   * Goes on with another wrapping of the same data key, which `provider` unwraps: checks and restores are of that from
+   * now on. A provider that is another than before is this disk's to close.
+   */
+  async rewrapped(disk: DiskDescription, provider: KeyProvider): Promise<void> {
+    const before = this.#provider;
+    this.#disk = disk;
+    this.#provider = provider;
+    const { keyUri, keyId, keyVersion } = disk.token;
+    this.log.info({ event: 'rewrapped', uuid: disk.header.uuid, keyUri, keyId, keyVersion }, 'rewrapped');
+    this.#joinChecks();
+    this.#ask(performance.now());
+    if (before !== provider) {
+      await this.#asking;
+      await before.close();
+    }
+    if (this.#closed) await provider.close();
+  }
+
   /** Ends all connections, syncs, wipes the key, stops asking. Twice is fine. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -129,6 +161,12 @@ export class ServedDisk {
     // A disk that is taken over starts without its key when it must.
     const waitMs = this.options.takeover ? 0 : this.options.kmsWaitMs;
     await patiently(waitMs, this.log, () => this.#first());
+    this.#joinChecks();
+  }
+
+  /** Takes part in the questions about the key that wraps now, and in none about another. */
+  #joinChecks(): void {
+    this.#check?.leave();
     const check = this.checks.join(this.provider, this.disk.token.keyId, () => this.#ask(performance.now()));
     if (this.#closed) check.leave();
     else this.#check = check;
@@ -177,8 +215,10 @@ export class ServedDisk {
   }
 
   async #askOnce(sinceMs: number): Promise<void> {
-    const answer = await this.#check?.ask(sinceMs);
-    if (!answer) return;
+    const check = this.#check;
+    const answer = await check?.ask(sinceMs);
+    // Of a key that wraps no longer: the new one is asked about next.
+    if (!answer || check !== this.#check) return;
     const { askedMs, said } = answer;
     this.#heardMs = askedMs;
     const { keyVersion, keyUri } = this.disk.token;
@@ -195,7 +235,8 @@ export class ServedDisk {
   async #restore(): Promise<SealdiskError | undefined> {
     return failureOf(async () => {
       const { header } = this.disk;
-      const unwrap = () => unwrapDataKey(header, this.provider, { timeoutMs: KMS_TIMEOUT_MS });
+      const { provider } = this;
+      const unwrap = () => unwrapDataKey(header, provider, { timeoutMs: KMS_TIMEOUT_MS });
       const key = await this.checks.inTurn(unwrap);
       try {
         if (this.#closed) return;

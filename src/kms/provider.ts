@@ -2,8 +2,8 @@
  * The contract of a key provider: what sealdisk needs of a KMS, and how a KMS may fail.
  *
  * A provider is bound to one key by its URI. Every call carries a deadline, every wrap and unwrap carries the
- * encryption context that binds the data key to its disk. What a KMS can do beyond the contract (rewrap, watch) is a
- * separate interface, asked for with a type guard.
+ * encryption context that binds the data key to its disk. What a KMS can do beyond the contract (rewrap, wrap, watch)
+ * is a separate interface, asked for with a type guard.
  *
  * Failures are a closed set, the catalogue's groups `revoked`, `unreachable` and `wrong` (src/errors.ts, KMS_*); a
  * provider's calls throw nothing else. A reply that is not understood is KMS_BAD_REPLY, hence unreachable: nobody decided.
@@ -82,12 +82,19 @@ export interface CanRewrap {
   rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey>;
 }
 
+/** Providers that can wrap a data key that is brought to them: that of a disk which moves here from another key. */
+export interface CanWrap {
+  /** `plaintext` stays the caller's. Fails as `generateDataKey` does. */
+  wrap(plaintext: SecretBytes, context: EncryptionContext, options: CallOptions): Promise<WrappedKey>;
+}
+
 /** Providers that can tell of a change sooner than the next check. `onChange` says only "ask now". */
 export interface CanWatch {
   watch(keyId: string, onChange: () => void): { close(): void };
 }
 
 export const canRewrap = (p: KeyProvider): p is KeyProvider & CanRewrap => 'rewrap' in p;
+export const canWrap = (p: KeyProvider): p is KeyProvider & CanWrap => 'wrap' in p;
 export const canWatch = (p: KeyProvider): p is KeyProvider & CanWatch => 'watch' in p;
 
 /** The failure that stands for a key in this state, or undefined for an enabled one. */

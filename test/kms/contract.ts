@@ -5,7 +5,7 @@
 
 import type { Test } from 'tap';
 import type { SealdiskError } from '#sealdisk/errors.js';
-import { canRewrap, canWatch, type KeyProvider, type WrappedKey } from '#sealdisk/kms/provider.js';
+import { canRewrap, canWatch, canWrap, type KeyProvider, type WrappedKey } from '#sealdisk/kms/provider.js';
 import { until } from './pool.js';
 
 /** A provider over a KMS of its own, with one enabled key, and a hand on that KMS. */
@@ -182,6 +182,16 @@ export function providerContract(t: Test, startRig: (t: Test) => Promise<Rig>): 
     const again = await provider.rewrap(wrapped, CONTEXT, SOON);
     t.notOk(Buffer.from(again.ciphertext).equals(wrapped.ciphertext));
     t.ok(plaintext.equals(await provider.unwrap(again, CONTEXT, SOON)));
+  });
+
+  withRig('wraps what is brought to it as it wraps what it makes', async (t, rig) => {
+    const { provider, other } = rig;
+    if (!canWrap(provider)) return void t.pass('its KMS cannot');
+    const { plaintext } = await provider.generateDataKey(64, CONTEXT, SOON);
+    const wrapped = await provider.wrap(plaintext, CONTEXT, SOON);
+    t.ok(plaintext.equals(await other.unwrap(wrapped, CONTEXT, SOON)), 'and leaves the plaintext alone');
+    const code = rig.tellsContext ? 'KMS_WRONG_CONTEXT' : 'KMS_INVALID_CIPHERTEXT';
+    await rejectsWith(t, other.unwrap(wrapped, {}, SOON), code);
   });
 
   withRig('closes twice', async (_t, { provider }) => {

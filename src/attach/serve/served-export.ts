@@ -11,6 +11,7 @@ import { providerFor } from '../../disk/provider.js';
 import type { DiskDescription } from '../../disk/read.js';
 import { ready } from '../../disk/ready.js';
 import { Resizer } from '../../disk/resize.js';
+import { Rewrapper } from '../../disk/rewrap.js';
 import { ServedDisk, type ServedDiskOptions } from '../../disk/served-disk.js';
 import type { GateState } from '../../engine/engine.js';
 import { about, fail } from '../../errors.js';
@@ -106,9 +107,15 @@ export class ServedExport {
       user: () => clientsOf(served),
       show: (sizeBytes) => this.record(this.#uri, sizeBytes),
     });
+    const rewrapper = new Rewrapper(served, {
+      environment: { poolDir: options.poolDir, env: process.env },
+      pinned: options.expectedKey !== null,
+      show: () => this.record(this.#uri),
+    });
     const control = await serveControl(uuid, async (request) => {
       if (request.verb === 'status') return statusOf(served);
       if (request.verb === 'resize') return resizer.resize(request.change, request.force);
+      if (request.verb === 'rewrap') return rewrapper.rewrap(request.wish);
       return fail('ATTACH_NOT_ATTACHED', { target: disk.path });
     });
     this.#ends.push(() => control.close());
@@ -126,7 +133,7 @@ export class ServedExport {
   }
 
   get disk(): DiskDescription {
-    return this.#disk;
+    return this.#served?.disk ?? this.#disk;
   }
 
   get #sizeBytes(): bigint {

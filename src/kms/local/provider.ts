@@ -13,6 +13,7 @@ import type {
   CallOptions,
   CanRewrap,
   CanWatch,
+  CanWrap,
   EncryptionContext,
   GeneratedKey,
   KeyDescription,
@@ -40,7 +41,7 @@ export const localScheme: ProviderScheme = {
 /** One write of a record is several events; what comes within this time is one. */
 const MERGE_MS = 10;
 
-class LocalProvider implements KeyProvider, CanRewrap, CanWatch {
+class LocalProvider implements KeyProvider, CanRewrap, CanWatch, CanWrap {
   readonly keyUri: string;
   readonly #kms: LocalKms;
   readonly #watches = new Set<{ close(): void }>();
@@ -69,6 +70,18 @@ class LocalProvider implements KeyProvider, CanRewrap, CanWatch {
     return this.#contract(async () => {
       this.#checkOrigin(wrapped);
       return (await this.#kms.decrypt(wrapped.ciphertext, context, options)).plaintext;
+    });
+  }
+
+  async wrap(plaintext: SecretBytes, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {
+    return this.#contract(async () => {
+      const { keyId, keyVersion, ciphertext } = await this.#kms.encrypt(
+        this.keyUri,
+        plaintext,
+        context,
+        options,
+      );
+      return { keyId, keyVersion, ciphertext };
     });
   }
 

@@ -13,6 +13,7 @@ import { allocSecret, freeSecret } from '../../local/secret.js';
 import type {
   CallOptions,
   CanRewrap,
+  CanWrap,
   EncryptionContext,
   GeneratedKey,
   KeyDescription,
@@ -58,10 +59,10 @@ interface Answer {
   readonly plaintext: SecretBytes | undefined;
 }
 
-export const openExec = (uri: ExecUri, { env }: ProviderEnvironment): KeyProvider & CanRewrap =>
+export const openExec = (uri: ExecUri, { env }: ProviderEnvironment): KeyProvider & CanRewrap & CanWrap =>
   new ExecProvider(uri, programEnvironment(env));
 
-class ExecProvider implements KeyProvider, CanRewrap {
+class ExecProvider implements KeyProvider, CanRewrap, CanWrap {
   readonly keyUri: string;
 
   constructor(
@@ -92,6 +93,11 @@ class ExecProvider implements KeyProvider, CanRewrap {
 
   async unwrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<SecretBytes> {
     return this.#unwrap(wrapped, context, new Deadline(options.timeoutMs, this.keyUri));
+  }
+
+  async wrap(plaintext: SecretBytes, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {
+    const deadline = new Deadline(options.timeoutMs, this.keyUri);
+    return (await this.#wrap(plaintext, context, deadline)) ?? this.#bad('its program has no wrap');
   }
 
   async rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {

@@ -12,6 +12,7 @@ import { allocSecret, freeSecret } from '../../local/secret.js';
 import {
   type CallOptions,
   type CanRewrap,
+  type CanWrap,
   type EncryptionContext,
   failureOfDescription,
   type GeneratedKey,
@@ -42,7 +43,7 @@ const NOT_OURS = /invalid ciphertext|message authentication failed|invalid base6
 export async function openVault(
   uri: VaultUri,
   environment: ProviderEnvironment,
-): Promise<KeyProvider & CanRewrap> {
+): Promise<KeyProvider & CanRewrap & CanWrap> {
   const { env } = environment;
   const own = vaultOrigin(env);
   const expected = 'https://HOST[:PORT] of Vault, or addr= in the key URI';
@@ -57,7 +58,7 @@ export async function openVault(
   return new VaultProvider(uri, namespace, http, session);
 }
 
-class VaultProvider implements KeyProvider, CanRewrap {
+class VaultProvider implements KeyProvider, CanRewrap, CanWrap {
   readonly keyUri: string;
   /** Vault's keys have no id but their place. */
   readonly #keyId: string;
@@ -90,6 +91,10 @@ class VaultProvider implements KeyProvider, CanRewrap {
 
   async unwrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<SecretBytes> {
     return this.#decrypt(wrapped, context, new Deadline(options.timeoutMs, this.keyUri));
+  }
+
+  async wrap(plaintext: SecretBytes, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {
+    return this.#encrypt(plaintext, context, new Deadline(options.timeoutMs, this.keyUri));
   }
 
   async rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {

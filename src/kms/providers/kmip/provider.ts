@@ -7,6 +7,7 @@ import { allocSecret, freeSecret } from '../../local/secret.js';
 import {
   type CallOptions,
   type CanRewrap,
+  type CanWrap,
   type EncryptionContext,
   failureOfState,
   type GeneratedKey,
@@ -53,11 +54,11 @@ function tlsFiles({ files }: KmipUri, environment: ProviderEnvironment): TlsFile
   return { ...ours, ...files };
 }
 
-export function openKmip(uri: KmipUri, environment: ProviderEnvironment): KeyProvider & CanRewrap {
+export function openKmip(uri: KmipUri, environment: ProviderEnvironment): KeyProvider & CanRewrap & CanWrap {
   return new KmipProvider(uri, tlsFiles(uri, environment));
 }
 
-class KmipProvider implements KeyProvider, CanRewrap {
+class KmipProvider implements KeyProvider, CanRewrap, CanWrap {
   readonly keyUri: string;
   readonly #client: KmipClient;
 
@@ -91,6 +92,12 @@ class KmipProvider implements KeyProvider, CanRewrap {
     const deadline = this.#deadline(options);
     deadline.check();
     return this.#unwrap(wrapped, context, deadline);
+  }
+
+  async wrap(plaintext: SecretBytes, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {
+    const deadline = this.#deadline(options);
+    const keyId = await this.#usable(await this.#named(deadline), deadline);
+    return this.#wrap(keyId, plaintext, context, deadline);
   }
 
   async rewrap(wrapped: WrappedKey, context: EncryptionContext, options: CallOptions): Promise<WrappedKey> {
