@@ -232,6 +232,28 @@ export const CATALOGUE = {
     'do not trust this disk; restore the header from a backup',
   ),
 
+  // --- recovery passphrases
+  RECOVERY_NONE: entry<Path>(
+    'missing',
+    (f) => `${f.path} has no such recovery passphrase`,
+    'add one while its KMS still opens it (sealdisk recover add)',
+  ),
+  RECOVERY_PASSPHRASE: entry<Path>(
+    'wrong',
+    (f) => `no keyslot of ${f.path} opens with this passphrase`,
+    'check the passphrase; of a file the first line counts',
+  ),
+  RECOVERY_KEYSLOT: entry<{ keyslot: string; field: string; found: string; expected: string }>(
+    'refused',
+    (f) => `keyslot ${f.keyslot}: ${f.field} is ${f.found}, expected ${f.expected}`,
+    'do not trust this header unless you made that keyslot; take it away with cryptsetup luksKillSlot',
+  ),
+  CRYPTSETUP: entry<{ why: string }>(
+    'system',
+    (f) => `cryptsetup failed: ${f.why}`,
+    'install cryptsetup 2.4 or later, or look at what it says',
+  ),
+
   // --- keys: revoked (somebody decided)
   KMS_KEY_DISABLED: entry<KeyUri>(
     'revoked',

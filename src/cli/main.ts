@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   detach: () => import('./detach.js'),
   resize: () => import('./resize.js'),
   rewrap: () => import('./rewrap.js'),
+  recover: () => import('./recover.js'),
   list: () => import('./list.js'),
   info: () => import('./info.js'),
   serve: () => import('./serve.js'),
