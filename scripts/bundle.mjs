@@ -21,7 +21,7 @@ const addonOfSodium = {
 };
 
 // What only one key provider needs, and its user installs.
-const OPTIONAL = ['@aws-sdk/client-kms', '@alicloud/openapi-client', '@alicloud/credentials', 'pkcs11js'];
+const OPTIONAL = ['@aws-sdk/client-kms', '@alicloud/credentials', 'pkcs11js'];
 
 await build({
   entryPoints: {

@@ -8,6 +8,7 @@
 import { fail } from '../errors.js';
 import { localScheme } from './local/provider.js';
 import type { KeyProvider, ProviderEnvironment, ProviderScheme } from './provider.js';
+import { alikmsScheme } from './providers/alikms.js';
 import { awskmsScheme } from './providers/awskms.js';
 import { execScheme } from './providers/exec.js';
 import { hashivaultScheme } from './providers/hashivault.js';
@@ -30,7 +31,15 @@ export function registry(schemes: readonly ProviderScheme[]): ReadonlyMap<string
   return table;
 }
 
-const SCHEMES = registry([localScheme, pkcs11Scheme, kmipScheme, hashivaultScheme, awskmsScheme, execScheme]);
+const SCHEMES = registry([
+  localScheme,
+  pkcs11Scheme,
+  kmipScheme,
+  hashivaultScheme,
+  awskmsScheme,
+  alikmsScheme,
+  execScheme,
+]);
 
 /** Ids of the schemes that this build has. */
 export const schemeIds = (): string[] => [...SCHEMES.keys()];

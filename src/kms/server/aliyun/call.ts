@@ -29,7 +29,8 @@ export type AliyunOperation = (call: AliyunCall) => Promise<AliyunOutput>;
 
 export const DONE: AliyunOutput = {};
 
-const ACCOUNT = '0000000000000000';
+/** There is one. */
+export const ACCOUNT = '0000000000000000';
 const ARN = /^acs:kms:[a-z0-9-]*:\d*:(key\/|alias\/)(.+)$/;
 const NAME_MAX_CHARS = 512;
 const PAGE = { size: 10, sizeMax: 100, numberMax: 1_000_000 };

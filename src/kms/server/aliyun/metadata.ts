@@ -2,7 +2,7 @@
 
 import type { KeyInfo } from '../../local/info.js';
 import type { KeyState } from '../../provider.js';
-import { type AliyunCall, keyArn, timeOf } from './call.js';
+import { ACCOUNT, type AliyunCall, keyArn, timeOf } from './call.js';
 import { invalid } from './errors.js';
 
 const STATES: Readonly<Record<KeyState, string>> = {
@@ -35,7 +35,8 @@ export function metadataOf(call: AliyunCall, key: KeyInfo): Record<string, unkno
     KeySpec: spec,
     KeyUsage: key.usage === 'ENCRYPT_DECRYPT' ? 'ENCRYPT/DECRYPT' : 'SIGN/VERIFY',
     Description: key.description,
-    Creator: '0000000000000000',
+    // The keys of services are made in the service's name.
+    Creator: key.serviceKey ? 'Ecs' : ACCOUNT,
     CreationDate: timeOf(key.createdAt),
     DeleteDate: key.deletionDate === null ? '' : timeOf(key.deletionDate),
     Origin: external ? 'EXTERNAL' : 'Aliyun_KMS',
