@@ -119,6 +119,16 @@ t.test('a key is gone at its deletion date, and destroyed by the next change tha
   t.equal((await kms.createKey({ alias: 'alias/x' })).state, 'enabled', 'and its name is free');
 });
 
+t.test('the name of a key that is gone is free, and taking it destroys the key', async (t) => {
+  const { kms, dir, keyId } = await external(t);
+  await kms.scheduleDeletion(keyId, 7);
+  await t.rejects(kms.createKey({ alias: 'alias/x' }), { code: 'KMS_ALIAS_TAKEN' }, 'not before its date');
+  later(t, 7 * DAY_MS);
+  const made = await kms.createKey({ alias: 'alias/x' });
+  t.same(await readdir(join(dir, 'keys')), [made.keyId]);
+  t.equal(await kms.resolve('alias/x'), made.keyId);
+});
+
 t.test('a protected key is deleted only when the protection is taken away', async (t) => {
   const { kms, keyId } = await external(t);
   t.equal((await kms.setDeletionProtection(keyId, true)).deletionProtection, true);
@@ -145,7 +155,7 @@ t.test('rotates at the first use after each period', async (t) => {
 t.test(
   'wraps anew under the newest version, another key or another context, and shows no plaintext',
   async (t) => {
-    const { kms } = await external(t);
+    const { kms, dir } = await external(t);
     const [{ keyId: a }, { keyId: b }] = [await kms.createKey(), await kms.createKey()];
     const { plaintext, ciphertext } = await kms.generateDataKey(a, 64, { disk: 'd1' });
     await kms.rotateKey(a);

@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto';
 import { fail } from '../../errors.js';
 import { recordAt } from './lifecycle.js';
+import { type Page, type PageOptions, pageOf } from './page.js';
 import type { KeyRecord } from './record.js';
 import { isAlias, parseLocal, SERVICE_ALIAS } from './ref.js';
 import type { OpenStore } from './store.js';
@@ -45,7 +46,7 @@ export const keyIdOf = async (store: OpenStore, alias: string): Promise<string |
   (await readFile(store, fileOf(alias)))?.keyId;
 
 /** What the file `name` of the folder says. */
-export async function readFile(store: OpenStore, name: string): Promise<AliasEntry | undefined> {
+async function readFile(store: OpenStore, name: string): Promise<AliasEntry | undefined> {
   const plain = await store.readSealed(`${ALIASES}/${name}`);
   return plain && (JSON.parse(plain.toString()) as AliasEntry);
 }
@@ -56,14 +57,28 @@ export async function aliasesOf(store: OpenStore, { keyId, aliases }: KeyRecord)
   return aliases.filter((_, i) => names[i] === keyId).sort();
 }
 
+/** A page of the aliases of one key. */
+export async function pageOfKey(
+  store: OpenStore,
+  record: KeyRecord,
+  page: PageOptions,
+): Promise<Page<'aliases', AliasEntry>> {
+  const { names, ...rest } = pageOf(await aliasesOf(store, record), page);
+  return { aliases: names.map((alias) => ({ alias, keyId: record.keyId })), ...rest };
+}
+
+/** A page of all aliases, in the order of their files. */
+export async function pageOfAll(store: OpenStore, page: PageOptions): Promise<Page<'aliases', AliasEntry>> {
+  const { names, total, next } = pageOf(await store.namesIn(ALIASES), page, fileOf);
+  const entries = await Promise.all(names.map((name) => readFile(store, name)));
+  const aliases = entries.filter((entry) => entry !== undefined);
+  const last = aliases.at(-1);
+  return { aliases, total, ...(next !== undefined && last ? { next: last.alias } : {}) };
+}
+
 /** Fails with KMS_ALIAS_SYNTAX; alias/acs/ is for service keys. */
 export function checkNewAlias(alias: string): void {
   if (!isAlias(alias) || alias.startsWith(RESERVED)) fail('KMS_ALIAS_SYNTAX', { found: alias });
-}
-
-export async function checkFree(store: OpenStore, alias: string): Promise<void> {
-  const keyId = await keyIdOf(store, alias);
-  if (keyId !== undefined) fail('KMS_ALIAS_TAKEN', { alias, keyId });
 }
 
 /** Makes the alias name the key of `record`, which is written. The caller holds the lock. */

@@ -7,6 +7,7 @@ import { isFailure, type SealdiskError } from '../../errors.js';
 import type { EncryptionContext } from '../provider.js';
 import { type AuditEntry, appendAudit } from './audit.js';
 import { Deadline } from './deadline.js';
+import { parseLocal } from './ref.js';
 import { makeServiceKey } from './service-key.js';
 import { catalogued, type OpenStore, Store } from './store.js';
 
@@ -27,6 +28,12 @@ export interface What {
   readonly keyUri: string;
   readonly call: LocalCallOptions | undefined;
 }
+
+export const whatOf = (operation: string, ref: string, call: LocalCallOptions | undefined): What => ({
+  operation,
+  keyUri: parseLocal(ref).canonical,
+  call,
+});
 
 export class Calls {
   readonly store: Store;

@@ -22,6 +22,16 @@ export interface NewKey {
   readonly rotationDays: number | null;
 }
 
+/** What a new key is where nothing else is said. */
+export const PLAIN_KEY: NewKey = {
+  spec: SYMMETRIC_SPEC,
+  description: '',
+  origin: 'kms',
+  deletionProtection: false,
+  tags: {},
+  rotationDays: null,
+};
+
 /** A new record; one whose material is to be imported has none yet, and is symmetric. */
 export async function newRecord(wanted: NewKey, serviceKey: boolean, root: SecretBytes): Promise<KeyRecord> {
   const { spec, description, origin, deletionProtection, tags, rotationDays } = wanted;
@@ -58,10 +68,8 @@ export async function newRecord(wanted: NewKey, serviceKey: boolean, root: Secre
   return rotationDays === null ? record : withRotation(record, rotationDays, nowMs);
 }
 
-export const newServiceKey = (root: SecretBytes): Promise<KeyRecord> => {
-  const facts = { spec: SYMMETRIC_SPEC, description: 'service key', origin: 'kms', tags: {} } as const;
-  return newRecord({ ...facts, deletionProtection: false, rotationDays: null }, true, root);
-};
+export const newServiceKey = (root: SecretBytes): Promise<KeyRecord> =>
+  newRecord({ ...PLAIN_KEY, description: 'service key' }, true, root);
 
 /** The record after a change of its state; the same object when nothing changes. */
 export function apply(record: KeyRecord, verb: Verb, nowMs: number): KeyRecord {

@@ -10,22 +10,19 @@
 
 import { fail } from '../../errors.js';
 import type { EncryptionContext, KeyDescription, SecretBytes } from '../provider.js';
+import { type AliasEntry, aliasesOf, checkNewAlias, find, findWritten, point } from './alias.js';
+import { Calls, type Draft, ignore, type LocalCallOptions, type What, whatOf } from './calls.js';
 import {
-  type AliasEntry,
-  aliasesOf,
-  checkFree,
-  checkNewAlias,
-  fileOf,
-  find,
-  findWritten,
-  forget,
-  keyIdOf,
-  point,
-  readFile,
-  remove,
-} from './alias.js';
-import { Calls, type Draft, ignore, type LocalCallOptions, type What } from './calls.js';
-import { apply, type Edit, edited, type NewKey, newRecord, rotated, rotating, usable } from './cmk.js';
+  apply,
+  type Edit,
+  edited,
+  type NewKey,
+  newRecord,
+  PLAIN_KEY,
+  rotated,
+  rotating,
+  usable,
+} from './cmk.js';
 import {
   discard,
   encryptUnder,
@@ -35,6 +32,7 @@ import {
   type WrappedUnder,
 } from './data-key.js';
 import { PLAINTEXT_MAX_BYTES, peekEnvelope } from './envelope.js';
+import { checkFree, findToChange } from './gone.js';
 import {
   type Import,
   type ImportChoice,
@@ -44,13 +42,13 @@ import {
   withoutMaterial,
 } from './import.js';
 import { infoOf, type KeyInfo } from './info.js';
-import { DELETION_WINDOW_DAYS, decide, recordAt, rotationDue, type Verb } from './lifecycle.js';
+import { DELETION_WINDOW_DAYS, recordAt, rotationDue, type Verb } from './lifecycle.js';
 import { KeyLook } from './look.js';
+import * as names from './names.js';
 import { type Page, type PageOptions, pageOf } from './page.js';
 import type { KeyRecord } from './record.js';
 import { parseLocal } from './ref.js';
 import { freeSecret } from './secret.js';
-import { SYMMETRIC_SPEC } from './specs.js';
 import type { OpenStore } from './store.js';
 
 const DATA_KEY_MAX_BYTES = 1024;
@@ -60,15 +58,6 @@ export interface CreateKeyOptions extends Partial<NewKey> {
 }
 
 export type { KeyInfo, LocalCallOptions, LocalDataKey };
-
-const DEFAULTS: NewKey = {
-  spec: SYMMETRIC_SPEC,
-  description: '',
-  origin: 'kms',
-  deletionProtection: false,
-  tags: {},
-  rotationDays: null,
-};
 
 export class LocalKms {
   readonly #calls: Calls;
@@ -88,7 +77,7 @@ export class LocalKms {
     if (alias !== undefined) checkNewAlias(alias);
     const what = { operation: 'CreateKey', keyUri: `local:${alias ?? ''}`, call };
     return this.#calls.changing(what, true, async (store, audit) => {
-      const record = await newRecord({ ...DEFAULTS, ...facts }, false, store.root);
+      const record = await newRecord({ ...PLAIN_KEY, ...facts }, false, store.root);
       audit.key = record.keyId;
       if (alias === undefined) await store.writeRecord(record);
       else await checkFree(store, alias).then(() => point(store, alias, record));
@@ -192,55 +181,25 @@ export class LocalKms {
     );
   }
 
-  async createAlias(alias: string, ref: string, call?: LocalCallOptions): Promise<void> {
-    checkNewAlias(alias);
-    await this.#calls.changing(whatOf('CreateAlias', ref, call), false, async (store, audit) => {
-      const record = await this.#findToName(store, ref, audit);
-      await checkFree(store, alias);
-      await point(store, alias, record);
-    });
+  createAlias(alias: string, ref: string, call?: LocalCallOptions): Promise<void> {
+    return names.createAlias(this.#calls, alias, ref, call);
   }
 
   /** The alias names another key from now on. */
-  async updateAlias(alias: string, ref: string, call?: LocalCallOptions): Promise<void> {
-    checkNewAlias(alias);
-    await this.#calls.changing(whatOf('UpdateAlias', ref, call), false, async (store, audit) => {
-      const record = await this.#findToName(store, ref, audit);
-      const before = await keyIdOf(store, alias);
-      if (before === undefined) fail('KMS_ALIAS_NOT_FOUND', { alias });
-      if (before === record.keyId) return;
-      await point(store, alias, record);
-      await forget(store, alias, before);
-    });
+  updateAlias(alias: string, ref: string, call?: LocalCallOptions): Promise<void> {
+    return names.updateAlias(this.#calls, alias, ref, call);
   }
 
-  async deleteAlias(alias: string, call?: LocalCallOptions): Promise<void> {
-    checkNewAlias(alias);
-    const what = { operation: 'DeleteAlias', keyUri: `local:${alias}`, call };
-    await this.#calls.changing(what, false, async (store, audit) => {
-      audit.key = await remove(store, alias);
-    });
+  deleteAlias(alias: string, call?: LocalCallOptions): Promise<void> {
+    return names.deleteAlias(this.#calls, alias, call);
   }
 
   /** All aliases, in no order that says anything, or those of one key. */
-  async listAliases(
-    { ref, ...page }: PageOptions & { readonly ref?: string } = {},
+  listAliases(
+    page: PageOptions & { readonly ref?: string } = {},
     call?: LocalCallOptions,
   ): Promise<Page<'aliases', AliasEntry>> {
-    if (ref === undefined && !(await this.#calls.store.exists())) return { aliases: [], total: 0 };
-    const keyUri = ref === undefined ? 'local:' : parseLocal(ref).canonical;
-    return this.#calls.reading(keyUri, call, async (store) => {
-      if (ref !== undefined) {
-        const record = await find(store, keyUri);
-        const { names, ...rest } = pageOf(await aliasesOf(store, record), page);
-        return { aliases: names.map((alias) => ({ alias, keyId: record.keyId })), ...rest };
-      }
-      const { names, ...rest } = pageOf(await store.namesIn('aliases'), page, fileOf);
-      const entries = await Promise.all(names.map((name) => readFile(store, name)));
-      const aliases = entries.filter((entry) => entry !== undefined);
-      const last = aliases.at(-1);
-      return { aliases, total: rest.total, ...(rest.next !== undefined && last ? { next: last.alias } : {}) };
-    });
+    return names.listAliases(this.#calls, page, call);
   }
 
   /** `sizeBytes` (1 to 1024) random bytes, wrapped under the key's primary version and bound to `context`. */
@@ -375,13 +334,6 @@ export class LocalKms {
     });
   }
 
-  async #findToName(store: OpenStore, ref: string, audit: Draft): Promise<KeyRecord> {
-    const record = await findToChange(store, parseLocal(ref).canonical);
-    audit.key = record.keyId;
-    decide(record, { kind: 'edit' }, Date.now());
-    return record;
-  }
-
   /** A key to wrap with; one whose rotation is due is rotated first. */
   async #findToWrap(store: OpenStore, { keyUri, call }: What, audit: Draft): Promise<KeyRecord> {
     const record = await find(store, keyUri);
@@ -394,26 +346,10 @@ export class LocalKms {
   }
 }
 
-const whatOf = (operation: string, ref: string, call: LocalCallOptions | undefined): What => ({
-  operation,
-  keyUri: parseLocal(ref).canonical,
-  call,
-});
-
 /** The key that wrapped `blob`, by its own word. */
 function wrapperOf(blob: Buffer): string {
   const envelope = peekEnvelope(blob);
   return envelope ? `local:${envelope.keyId}` : fail('KMS_INVALID_CIPHERTEXT', { keyUri: 'local:' });
-}
-
-/** A key whose time is over is destroyed by the first change that meets it. */
-async function findToChange(store: OpenStore, canonical: string): Promise<KeyRecord> {
-  const written = await findWritten(store, canonical);
-  const record = recordAt(written, Date.now());
-  if (record) return record;
-  for (const alias of await aliasesOf(store, written)) await remove(store, alias);
-  await store.removeRecord(written.keyId);
-  return fail('KMS_KEY_NOT_FOUND', { keyUri: canonical });
 }
 
 const infoIn = async (store: OpenStore, record: KeyRecord): Promise<KeyInfo> =>
