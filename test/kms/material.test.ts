@@ -1,7 +1,7 @@
 /** Material that its owner brings, and the time of keys: what is gone or over is so at once, by the clock. */
 
 import { constants, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { IMPORT_ALGORITHMS, type ImportAlgorithm } from '#sealdisk/kms/local/import.js';
@@ -163,6 +163,8 @@ t.test(
     t.match(newest, { keyId: a, keyVersion: '2', sourceKeyId: a, sourceKeyVersion: '1' });
     const moved = await kms.reEncrypt(newest.ciphertext, { disk: 'd1' }, b, { disk: 'd2' });
     t.match(moved, { keyId: b, keyVersion: '1', sourceKeyId: a, sourceKeyVersion: '2' });
+    const last = (await readFile(join(dir, 'audit.log'), 'utf8')).trimEnd().split('\n').at(-1) ?? '';
+    t.match(JSON.parse(last), { operation: 'ReEncrypt', key: b, source: a }, 'the log names both keys');
     t.ok((await kms.decrypt(moved.ciphertext, { disk: 'd2' })).plaintext.equals(plaintext));
     await t.rejects(kms.reEncrypt(ciphertext, {}, b, {}), { code: 'KMS_WRONG_CONTEXT' });
     await kms.disableKey(b);

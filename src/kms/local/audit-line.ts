@@ -9,6 +9,8 @@ export interface AuditEntry {
   readonly operation: string;
   /** The key's id, or what the caller called it when it was not found. */
   readonly key: string;
+  /** Of a ciphertext that was wrapped anew: the id of the key that had wrapped it. */
+  readonly source?: string;
   /** `ok`, or the code of the failure. */
   readonly outcome: string;
   /** Who asked: an access key, or a user of this machine when left out. */

@@ -262,6 +262,7 @@ export class LocalKms {
     const source = wrapperOf(blob);
     const what = whatOf('ReEncrypt', ref, call);
     return this.#calls.using(what, to, ignore, async (store, audit) => {
+      audit.source = source.slice('local:'.length);
       const opened = openUnder(store, usable(await find(store, source), source), blob, context, source);
       try {
         const record = await this.#findToWrap(store, what, audit);
