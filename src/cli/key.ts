@@ -8,6 +8,7 @@ import { SPECS, SYMMETRIC_SPEC } from '../kms/local/specs.js';
 import { schemeIds } from '../kms/registry.js';
 import { action, type CommonOptions, common, countUpTo } from './context.js';
 import { aliasName, kmsOf, type Register } from './key-common.js';
+import { IMPORT_COMMANDS } from './key-import.js';
 import { collectTag, LABEL_COMMANDS } from './key-labels.js';
 import { MATERIAL_COMMANDS } from './key-material.js';
 import { STATE_COMMANDS } from './key-state.js';
@@ -21,6 +22,7 @@ const COMMANDS: readonly Register[] = [
   registerUsage,
   ...STATE_COMMANDS,
   ...MATERIAL_COMMANDS,
+  ...IMPORT_COMMANDS,
   ...LABEL_COMMANDS,
 ];
 

@@ -154,6 +154,22 @@ t.test('imports the material that OpenSSL wrapped, and wraps disks with it', asy
   t.match(await json('key', 'usage', 'alias/mine'), {
     uses: [{ path: at('pool/d'), kind: 'disk', service: null }],
   });
+  writeFileSync(at('other'), Buffer.alloc(32, 6));
+  const other = await sealdisk('key', 'import', 'alias/mine', '--raw', at('other'));
+  t.match(other, { code: 4, err: /KMS_IMPORT_MATERIAL/ }, 'only the same material comes back');
+  const raw = ['--raw', at('material'), '--expires', '2999-01-01T00:00:00Z'];
+  t.match(await json('key', 'import', 'alias/mine', ...raw), {
+    state: 'enabled',
+    materialExpiresAt: '2999-01-01T00:00:00.000Z',
+  });
+  t.match(await sealdisk('key', 'import', 'alias/mine', '--raw', at('wrapped')), {
+    code: 2,
+    err: /has 384 bytes, expected 32/,
+  });
+  t.match(await sealdisk('key', 'import', 'alias/mine', '--material', at('wrapped')), {
+    code: 2,
+    err: /USAGE/,
+  });
   t.match(await sealdisk('key', 'import', 'alias/mine', '--material', at('none'), '--token', importToken), {
     code: 9,
     err: /none: ENOENT/,

@@ -6,7 +6,7 @@
  * Wrapping is RSA-OAEP (RFC 8017, 7.1) with SHA-1 or SHA-256.
  */
 
-import { constants, createPrivateKey, privateDecrypt } from 'node:crypto';
+import { constants, createPrivateKey, createPublicKey, privateDecrypt, publicEncrypt } from 'node:crypto';
 import { fail } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
 import { DAY_MS, decide, emptied } from './lifecycle.js';
@@ -15,6 +15,7 @@ import { KEY_BYTES, seal, unsealSecret } from './seal.js';
 import { allocSecret, consumeSecret, freeSecret } from './secret.js';
 import { type ImportSpec, importPair, secretOf } from './specs.js';
 
+const OAEP = constants.RSA_PKCS1_OAEP_PADDING;
 const HASHES = { RSAES_OAEP_SHA_1: 'sha1', RSAES_OAEP_SHA_256: 'sha256' } as const;
 export type ImportAlgorithm = keyof typeof HASHES;
 export const IMPORT_ALGORITHMS = Object.keys(HASHES) as ImportAlgorithm[];
@@ -68,6 +69,12 @@ export async function importParameters(
   }
 }
 
+/** `material` as importMaterial takes it, wrapped under the public key of `importParameters`: what its owner does. */
+export function wrapForImport(publicKey: Buffer, algorithm: ImportAlgorithm, material: SecretBytes): Buffer {
+  const key = createPublicKey({ key: publicKey, format: 'der', type: 'spki' });
+  return publicEncrypt({ key, oaepHash: HASHES[algorithm], padding: OAEP }, material);
+}
+
 /**
  * The record with the material of `given`. Fails with KMS_IMPORT_TOKEN, KMS_IMPORT_EXPIRED, KMS_IMPORT_MATERIAL, or as
  * lifecycle.ts does.
@@ -114,7 +121,7 @@ function unwrapped(
     const oaepHash = HASHES[IMPORT_ALGORITHMS[token.readUInt8(8)] as ImportAlgorithm];
     const key = createPrivateKey({ key: token.subarray(TOKEN_HEADER_BYTES), format: 'der', type: 'pkcs8' });
     try {
-      return secretOf(privateDecrypt({ key, oaepHash, padding: constants.RSA_PKCS1_OAEP_PADDING }, wrapped));
+      return secretOf(privateDecrypt({ key, oaepHash, padding: OAEP }, wrapped));
     } catch (error) {
       return fail('KMS_IMPORT_MATERIAL', { keyUri, why: 'it does not unwrap with this token' }, error);
     }
