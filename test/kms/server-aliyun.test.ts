@@ -68,7 +68,7 @@ t.test('every operation', async (t) => {
       'Rejected.DeletionProtected',
       409,
     );
-    await ok(t, call, 'SetDeletionProtection', { ProtectedResourceArn, EnableDeletionProtection: false });
+    await ok(t, call, 'SetDeletionProtection', { KeyId, EnableDeletionProtection: false });
     for (const PendingWindowInDays of [6, 367]) {
       await no(t, call, 'ScheduleKeyDeletion', { KeyId, PendingWindowInDays }, 'InvalidParameter', 400);
     }

@@ -1,15 +1,6 @@
 /** Keys: made, described, listed, switched on and off, taken away and kept. */
 
-import {
-  type AliyunCall,
-  type AliyunOperation,
-  DONE,
-  keyArn,
-  keyOf,
-  partFields,
-  partOf,
-  refOf,
-} from '../call.js';
+import { type AliyunCall, type AliyunOperation, DONE, keyArn, keyOf, partFields, partOf } from '../call.js';
 import { invalid, unsupported } from '../errors.js';
 import { metadataOf, rotationDays, SPECS } from '../metadata.js';
 import { tagsOfJson } from './tags.js';
@@ -93,13 +84,13 @@ const UpdateKeyDescription: AliyunOperation = async (call) => {
   return DONE;
 };
 
+/** The key is named by its ARN or, as later documentation has it, by its id. */
 const SetDeletionProtection: AliyunOperation = async (call) => {
-  const { input, caller, kms, options } = call;
+  const { input, kms, options } = call;
   const on = input.flag('EnableDeletionProtection');
-  const arn = input.text('ProtectedResourceArn', 512);
-  if (!arn.startsWith('acs:kms:')) invalid('ProtectedResourceArn');
-  const ref = await caller.mayUse('SetDeletionProtection', refOf(arn));
-  await kms.setDeletionProtection(ref, on, options);
+  const name = input.has('KeyId') ? 'KeyId' : 'ProtectedResourceArn';
+  if (name === 'KeyId' && input.has('ProtectedResourceArn')) invalid('ProtectedResourceArn');
+  await kms.setDeletionProtection(await keyOf(call, name), on, options);
   return DONE;
 };
 
