@@ -21,8 +21,6 @@ async function faceOf(t: Test, over: Partial<HttpOptions> = {}) {
   const came: FaceRequest[] = [];
   const face = await HttpFace.listen({
     address: LISTEN,
-    headersTimeoutMs: 400,
-    requestTimeoutMs: 600,
     answer: async (request) => {
       came.push({ ...request, body: Buffer.from(request.body) });
       return { status: 200, headers: JSON_TYPE, body: Buffer.from('{"ok":true}') };
@@ -85,7 +83,7 @@ t.test('overwrites a body and a reply when the reply has been sent', async (t) =
 });
 
 t.test('every request that is none gets JSON that the SDKs can read', async (t) => {
-  const { face, came } = await faceOf(t);
+  const { face, came } = await faceOf(t, { headersTimeoutMs: 400, requestTimeoutMs: 600 });
   const long = `POST / HTTP/1.1\r\nhost: a\r\nx: ${'a'.repeat(20_000)}\r\n\r\n`;
   const cases: [string, string, number][] = [
     ['no HTTP', 'HELLO\r\n\r\n', 400],

@@ -7,15 +7,14 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { type BigIntStats, stat } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { errnoOf, fail } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
 import { jsonWithSecret, takeSecret } from '../secret-json.js';
 import { appendAudit } from './audit.js';
 import { Deadline } from './deadline.js';
+import { marksOf, NO_FILE, Shared } from './files.js';
 import { parseLocal } from './ref.js';
 import { catalogued, type OpenStore, Store } from './store.js';
 
@@ -43,6 +42,14 @@ export interface AccessKey extends AccessKeyInfo {
   readonly securityToken: string | null;
 }
 
+interface Opened {
+  readonly key: AccessKey;
+  /** Tell its file from another one. */
+  readonly marks: string;
+  /** Looks at the file, once for all that ask at the same time. */
+  readonly look: Shared<string>;
+}
+
 export interface NewAccessKey {
   readonly info: AccessKeyInfo;
   readonly accessKeySecret: string;
@@ -65,7 +72,6 @@ const NAME_MAX_CHARS = 128;
 const SECRET_MAX_BYTES = 128;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 
-const statOf = promisify(stat) as (path: string, options: { bigint: true }) => Promise<BigIntStats>;
 const nameOf = (accessKeyId: string): string => `${FOLDER}/${accessKeyId}`;
 
 /** `ACTION[:KEY]`, as `Decrypt`, `kms:*` or `Decrypt:alias/x`. Fails with USAGE. */
@@ -102,7 +108,7 @@ function matches(action: string, operation: string): boolean {
 export class AccessKeys {
   readonly #store: Store;
   /** In the order of their last use, the least recent first. */
-  readonly #opened = new Map<string, { readonly marks: string; readonly key: AccessKey }>();
+  readonly #opened = new Map<string, Opened>();
 
   constructor(private readonly dir: string) {
     this.#store = new Store(dir);
@@ -161,20 +167,19 @@ export class AccessKeys {
   /** The access key of that id, whether or not its time is over; undefined when there is none. */
   async find(accessKeyId: string): Promise<AccessKey | undefined> {
     if (!ID.test(accessKeyId)) return undefined;
-    const marks = await this.#marks(accessKeyId);
     const opened = this.#opened.get(accessKeyId);
-    if (marks !== undefined && opened?.marks === marks) {
+    const look = opened?.look ?? new Shared(() => this.#marks(accessKeyId));
+    const marks = await look.ask();
+    if (opened?.marks === marks) {
       this.#opened.delete(accessKeyId);
       this.#opened.set(accessKeyId, opened);
       return opened.key;
     }
-    const key =
-      marks === undefined
-        ? undefined
-        : await this.#store.read('local:', (store) => this.#read(store, accessKeyId));
     this.#opened.delete(accessKeyId);
-    if (marks === undefined || key === undefined) return undefined;
-    this.#opened.set(accessKeyId, { marks, key });
+    if (marks === NO_FILE) return undefined;
+    const key = await this.#store.read('local:', (store) => this.#read(store, accessKeyId));
+    if (key === undefined) return undefined;
+    this.#opened.set(accessKeyId, { marks, key, look });
     const [oldest] = this.#opened.keys();
     if (this.#opened.size > OPENED_MAX && oldest !== undefined) this.#opened.delete(oldest);
     return key;
@@ -192,15 +197,10 @@ export class AccessKeys {
     return { ...stored, secret };
   }
 
-  /** What tells the file from another one, or undefined when there is none. */
-  async #marks(accessKeyId: string): Promise<string | undefined> {
+  async #marks(accessKeyId: string): Promise<string> {
     try {
-      const { dev, ino, size, mtimeNs, ctimeNs } = await statOf(join(this.dir, nameOf(accessKeyId)), {
-        bigint: true,
-      });
-      return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+      return await marksOf(join(this.dir, nameOf(accessKeyId)));
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return undefined;
       throw catalogued(error, 'local:', this.dir);
     }
   }

@@ -33,13 +33,16 @@ export async function readWhole(path: string): Promise<Buffer> {
   }
 }
 
-/** What tells a file from another one in its place; `none` where there is none. */
+/** The marks of no file. */
+export const NO_FILE = 'none';
+
+/** What tells a file from another one in its place; NO_FILE where there is none. */
 export async function marksOf(path: string): Promise<string> {
   try {
     const { dev, ino, mode, size, mtimeNs, ctimeNs } = await statOf(path, { bigint: true });
     return [dev, ino, mode, size, mtimeNs, ctimeNs].join(' ');
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return 'none';
+    if (errnoOf(error) === 'ENOENT') return NO_FILE;
     throw error;
   }
 }

@@ -9,6 +9,7 @@ import { fail, failureOf } from '../../errors.js';
 import type { Log } from '../../log.js';
 import { AccessKeys } from '../local/access-keys.js';
 import { LocalKms } from '../local/local-kms.js';
+import { holdRoot } from '../local/root/held.js';
 import { Store } from '../local/store.js';
 import { AliyunProtocol } from './aliyun/protocol.js';
 import { AwsProtocol } from './aws/protocol.js';
@@ -62,7 +63,9 @@ export async function serveKms(options: KmsServeOptions, log: Log): Promise<Serv
   tls?.wipe();
   const unready = async (): Promise<string | undefined> =>
     draining ? 'it is stopping' : await unusable(dir);
-  const healthServer = health && (await listenHealth(health, { registry: metrics.registry, unready }));
+  const healthParts = { registry: metrics.registry, unready };
+  const healthServer = health && (await listenHealth(health, healthParts).catch(closing(http)));
+  const letRootGo = holdRoot(dir);
   return {
     origin: http.origin,
     healthPort: healthServer && portOf(healthServer),
@@ -70,11 +73,20 @@ export async function serveKms(options: KmsServeOptions, log: Log): Promise<Serv
     close: async () => {
       draining = true;
       await http.close(DRAIN_TIMEOUT_MS);
+      letRootGo();
       healthServer?.close();
       healthServer?.closeAllConnections();
     },
   };
 }
+
+/** For a start that fails when clients may come already. */
+const closing =
+  (http: HttpFace) =>
+  async (error: unknown): Promise<never> => {
+    await http.close(0);
+    throw error;
+  };
 
 function makeFace({ dir, region, rateLimit }: KmsServeOptions, metrics: FaceMetrics, log: Log): Face {
   return new Face({
