@@ -70,7 +70,7 @@ const server = spawn(process.execPath, [...(process.env.NODE_ARGS?.split(' ') ??
 });
 const [line] = await once(createInterface(server.stdout), 'line');
 const { host, port } = new URL(JSON.parse(line).endpoint);
-const agent = new Agent({ keepAlive: true, maxSockets: connections });
+const agent = new Agent({ keepAlive: true, maxSockets: connections, maxFreeSockets: connections });
 const sign = signer(accessKey, host);
 
 function post(target, fields) {

@@ -22,6 +22,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { errnoOf, fail } from '../../errors.js';
 import {
+  BACKLOG,
   BODY_MAX_BYTES,
   CONNECTIONS_MAX,
   HEADERS_MAX_BYTES,
@@ -77,7 +78,7 @@ export class HttpFace {
     face.#hear();
     const { host, port } = options.address;
     try {
-      server.listen(port, host);
+      server.listen({ host, port, backlog: BACKLOG });
       await once(server, 'listening');
     } catch (error) {
       fail('KMS_LISTEN', { address: `${host}:${port}`, errno: errnoOf(error) }, error);

@@ -13,6 +13,8 @@ export const IDLE_TIMEOUT_MS = 60_000;
 /** A client that reads no reply is borne so long. */
 export const STALL_TIMEOUT_MS = 65_000;
 export const CONNECTIONS_MAX = 8192;
+/** Connections that wait to be taken in: as many as come when all disks of a house are attached at once. */
+export const BACKLOG = 4096;
 /** Calls a second of one access key, when --rate-limit does not say. */
 export const RATE_DEFAULT = 5000;
 /** At the end, how long requests may take that were begun before. */
