@@ -23,6 +23,8 @@ import { type DiskDescription, readDisk } from './read.js';
 import { wrappingOf, wrapUnder, writeWrapping } from './wrapping.js';
 
 export const PASSPHRASE_MAX_BYTES = 512;
+/** Who writes a header holds the lock for less; who serves the disk, for as long as that lasts. */
+const DETACHED_WAIT_MS = 1000;
 const KEY_BITS = String(DATA_KEY_BYTES * 8);
 
 /** Ids of the keyslots in the header, in order. */
@@ -98,7 +100,7 @@ export async function rewrapByPassphrase(
 async function detachedDisk(path: string): Promise<DiskDescription> {
   const file = await openBacking(path, 'write');
   try {
-    await withLock(file.fd, path, 'exclusive', async () => {});
+    await withLock(file.fd, path, 'exclusive', async () => {}, DETACHED_WAIT_MS);
   } finally {
     await file.close();
   }

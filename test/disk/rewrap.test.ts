@@ -88,9 +88,6 @@ t.test('a disk in service goes on under the new key: checks, loss and restore ar
   };
   const served = await ServedDisk.open(disk, await provider(), options, SILENT);
   t.teardown(() => served.close());
-  await t.rejects(rewrapDetached(disk.path, { ...NEWEST, force: true }, environment), {
-    code: 'DISK_IN_USE',
-  });
   let shown = 0;
   const front = {
     environment,

@@ -2,7 +2,8 @@
 
 import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
-import { attach, detach } from '#sealdisk/attach/attachments.js';
+import { attach, detach, find } from '#sealdisk/attach/attachments.js';
+import { rewrap } from '#sealdisk/attach/rewrap.js';
 import { firstWrong, Writer } from './records.js';
 import {
   attached,
@@ -12,6 +13,7 @@ import {
   mountNew,
   newDisk,
   nothingRemains,
+  poolDir,
   remains,
   requestFor,
   run,
@@ -23,6 +25,7 @@ import {
 const disk = await newDisk();
 const other = await newDisk();
 let checksum = '';
+const MOVED = 'local:alias/moved';
 
 await t.test('attach prints the device as its last line, and takes the one that is asked for', async (t) => {
   const { code, out } = sealdisk('attach', disk.path, '--device', '/dev/nbd3', '--key-check-interval', '1s');
@@ -42,6 +45,18 @@ await t.test('list and info tell of the attachment', async (t) => {
   };
   t.match(JSON.parse(sealdisk('list', '--json').out), [wanted]);
   t.match(JSON.parse(sealdisk('info', '/dev/nbd3', '--json').out), wanted);
+});
+
+await t.test('rewrap moves the attached disk under another key, through its server', async (t) => {
+  await kms.createKey({ alias: 'alias/moved' });
+  const done = await rewrap('/dev/nbd3', { keyUri: MOVED, force: false }, { poolDir, env: process.env });
+  t.match(done, { changed: true, keyUri: MOVED, was: { keyUri: disk.key } });
+  await kms.disableKey(disk.key);
+  t.match(await find(disk.path), { keyUri: MOVED, gate: 'live', device: '/dev/nbd3' });
+  await kms.disableKey(MOVED);
+  await gateIs(disk, 'hung');
+  await kms.enableKey(MOVED);
+  await gateIs(disk, 'live');
 });
 
 await t.test('a second attach of the disk is refused, and so is a device that is taken', async (t) => {
@@ -88,7 +103,7 @@ await t.test(
     const dir = mount(device);
     const writer = new Writer(t, `${dir}/records`);
     await writer.advance(5);
-    await kms.disableKey(disk.key);
+    await kms.disableKey(MOVED);
     await gateIs(disk, 'hung');
     await writer.waits();
     t.equal(sealdisk('detach', device, '--force').code, 0);
@@ -96,7 +111,7 @@ await t.test(
     umount(dir);
     await nothingRemains(t);
 
-    await kms.enableKey(disk.key);
+    await kms.enableKey(MOVED);
     t.equal((await attached(t, disk)).device, device);
     t.equal(sha256(`${mount(device)}/data`), checksum);
     t.equal(firstWrong(`${dir}/records`, writer.acknowledged), 0, 'every acknowledged record is there');
