@@ -5,12 +5,14 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { openNotify } from '../attach/serve/systemd.js';
 import { engine } from '../engine/engine.js';
 import { fail } from '../errors.js';
+import { holdRoot } from '../kms/local/root/held.js';
 import type { Address } from '../kms/server/http.js';
 import { RATE_DEFAULT } from '../kms/server/limits.js';
 import { type KmsServeOptions, type ServingKms, serveKms } from '../kms/server/serve.js';
 import { openLog } from '../log.js';
 import { action, type CommonOptions, common } from './context.js';
 import { printLine } from './output.js';
+import { askOnTerminal } from './passphrase.js';
 
 interface Options extends CommonOptions {
   readonly listen: Address;
@@ -48,6 +50,8 @@ async function run(options: Options): Promise<void> {
   const stopped = new Promise<string>((stop) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop(signal));
   });
+  askOnTerminal();
+  const letGoOfRoot = holdRoot(asked.dir);
   const serving = await serveKms(asked, log);
   process.on('SIGHUP', () => void serving.reload());
   announce(serving, options);
@@ -57,6 +61,7 @@ async function run(options: Options): Promise<void> {
   notify({ kind: 'stopping', status: `stopping (${signal})` });
   log.info({ event: 'stopping', signal }, 'answering what was begun');
   await serving.close();
+  letGoOfRoot();
 }
 
 function announce({ origin, healthPort }: ServingKms, { json, health }: Options): void {

@@ -39,6 +39,12 @@ const TASKS: Record<string, () => Promise<void>> = {
       await step(kms.disableKey(alias));
     }
   },
+  /** Describes a key and tells how many ms that took, the opening of the store included. */
+  async first() {
+    const startMs = performance.now();
+    await kms.describeKey(rest[0] ?? '');
+    tell(performance.now() - startMs);
+  },
   /** Gives the store `count` root keys, one after the other, and tells each. */
   async rotateRoot() {
     for (let i = 0; i < Number(rest[0]); i++) tell(await rotateRoot(dir, undefined));
