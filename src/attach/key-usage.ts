@@ -6,10 +6,11 @@
  * is told, for it may depend on the key.
  */
 
-import { readdir } from 'node:fs/promises';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DiskDescription, readDisk } from '../disk/read.js';
 import { errnoOf, fail, isFailure, type SealdiskError } from '../errors.js';
+import { MAGIC } from '../luks2/header.js';
 import { type Attachment, list } from './attachments.js';
 
 export interface KeyNames {
@@ -58,8 +59,11 @@ export async function usageOf(key: KeyNames, folders: readonly string[]): Promis
   return { uses: uses.sort(byPath), unreadable: unreadable.sort(byPath) };
 }
 
-const dependsOn = ({ token }: DiskDescription, { keyUri, keyId }: KeyNames): boolean =>
-  token.keyUri === keyUri || token.keyId === keyId;
+/** A key of the embedded KMS that is used through its network face has an ARN, which ends with the key's id. */
+function dependsOn({ token }: DiskDescription, { keyUri, keyId }: KeyNames): boolean {
+  if (token.keyUri === keyUri || token.keyId === keyId) return true;
+  return keyId !== undefined && token.keyId.endsWith(`/${keyId}`);
+}
 
 function useOf({ path, token }: DiskDescription, attachment: Attachment | undefined): KeyUse {
   const { object, name, keyUri, keyVersion } = token;
@@ -80,7 +84,19 @@ async function objectAt(path: string): Promise<DiskDescription | { path: string;
     if (isFailure(error, 'LUKS2_NOT_LUKS', 'LUKS2_VERSION', 'LUKS2_TOKEN_MISSING', 'DISK_NOT_FOUND')) {
       return undefined;
     }
+    // What is locked and no volume is some program's lock.
+    if (isFailure(error, 'DISK_IN_USE') && !(await hasMagic(path))) return undefined;
     return { path, why: (error as SealdiskError).message };
+  }
+}
+
+async function hasMagic(path: string): Promise<boolean> {
+  const file = await open(path);
+  try {
+    const { buffer } = await file.read(Buffer.alloc(MAGIC.primary.length), 0, MAGIC.primary.length, 0);
+    return buffer.equals(MAGIC.primary);
+  } finally {
+    await file.close();
   }
 }
 

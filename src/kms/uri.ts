@@ -76,10 +76,13 @@ export function originOf(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || url.username !== '' || url.password !== '') return undefined;
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return undefined;
-  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
-  const safe = url.protocol === 'https:' || (url.protocol === 'http:' && loopback);
+  const safe = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.origin));
   return safe ? url.origin : undefined;
 }
+
+/** Whether the server at `origin` is on this machine. */
+export const isLoopback = (origin: string): boolean =>
+  /^(localhost|127(\.\d+){3}|\[::1\])$/.test(new URL(origin).hostname);
 
 /** Fails with KEY_URI_SYNTAX. */
 export function refuseUri(text: string, why: string): never {

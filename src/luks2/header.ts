@@ -18,7 +18,8 @@ export const HDR_SIZES_BYTES: readonly number[] = [16, 32, 64, 128, 256, 512, 10
 );
 export const HDR_SIZE_MAX_BYTES = 4096 * 1024;
 
-const MAGIC = {
+/** The first bytes of each copy. */
+export const MAGIC = {
   primary: Buffer.from('LUKS\xba\xbe', 'latin1'),
   secondary: Buffer.from('SKUL\xba\xbe', 'latin1'),
 };

@@ -145,10 +145,11 @@ t.test('reads a URI strictly, and spells it one way', async (t) => {
   }
 });
 
-t.test('asks no server but Alibaba by the word of a disk alone', async (t) => {
+t.test('asks no server but Alibaba and this machine by the word of a disk alone', async (t) => {
   use(FAKE);
   const own = 'alikms:///alias/x?region=cn-hangzhou';
-  for (const uri of [own, `${own}&endpoint=kms-vpc.cn-hangzhou.aliyuncs.com`]) {
+  const here = `${own}&endpoint=127.0.0.1:9&protocol=http`;
+  for (const uri of [own, `${own}&endpoint=kms-vpc.cn-hangzhou.aliyuncs.com`, here]) {
     await (await open(uri, {}, false)).close();
   }
   const elsewhere = `${own}&endpoint=kms.test:8443`;

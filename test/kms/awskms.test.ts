@@ -121,6 +121,8 @@ t.test('asks no server, and as nobody, by the word of a disk alone', async (t) =
   const elsewhere = 'awskms:///alias/x?region=eu-west-1&endpoint=https://kms.test';
   await t.rejects(open(elsewhere, {}, false), { code: 'KMS_NOT_VOUCHED' });
   await (await open(elsewhere, { AWS_ENDPOINT_URL_KMS: 'https://kms.test/' }, false)).close();
+  const here = 'awskms:///alias/x?region=eu-west-1&endpoint=http://127.0.0.1:9';
+  await (await open(here, {}, false)).close();
   const other = 'awskms:///alias/x?region=eu-west-1&profile=admin';
   await t.rejects(open(other, {}, false), { code: 'KMS_NOT_VOUCHED' });
   await (await open(other, { AWS_PROFILE: 'admin' }, false)).close();

@@ -27,6 +27,7 @@ import {
   type WrappedKey,
 } from '../../provider.js';
 import { takeSecret } from '../../secret-json.js';
+import { isLoopback } from '../../uri.js';
 import { type AliCredentials, CredentialChain } from './credentials.js';
 import { failureOf } from './failures.js';
 import type { AliKmsUri } from './uri.js';
@@ -57,8 +58,10 @@ export async function openAliKms(
 ): Promise<KeyProvider & CanRewrap> {
   const { env } = environment;
   const host = new URL(uri.origin).host;
-  // A security token goes with every request, and a key comes back: not to a server that only the disk's file names.
-  vouch(environment, uri.isAlibaba || env[ENDPOINT] === host, `a KMS endpoint, ${host}`, ENDPOINT);
+  // A security token goes with every request, and a key comes back: not to a server on another machine that only the disk's
+  // file names.
+  const known = uri.isAlibaba || env[ENDPOINT] === host || isLoopback(uri.origin);
+  vouch(environment, known, `a KMS endpoint, ${host}`, ENDPOINT);
   const ca = await caOf(env[CA_FILE]);
   const http = new HttpClient(uri.origin, uri.canonical, ca === undefined ? {} : { ca });
   return new AliKmsProvider(uri, http, await CredentialChain.load());

@@ -28,6 +28,7 @@ import {
   type WrappedKey,
 } from '../../provider.js';
 import { takeSecret } from '../../secret-json.js';
+import { isLoopback } from '../../uri.js';
 import { failureOf, isStateError } from './failures.js';
 import type { AwsKmsUri } from './uri.js';
 
@@ -61,12 +62,17 @@ const STATES: Readonly<Record<string, KeyState>> = {
 /** Fails with KMS_PACKAGE, KMS_NOT_VOUCHED or KMS_SETTING. Asks nobody anything. */
 export async function openAwsKms(uri: AwsKmsUri, environment: ProviderEnvironment): Promise<KeyProvider> {
   const { env } = environment;
-  // A session token goes with every request, and a key comes back: not to a server that only the disk's file names.
+  // A session token goes with every request, and a key comes back: not to a server on
+  // another machine that only the disk's file names.
   if (uri.endpoint !== undefined) {
-    const known = [env.AWS_ENDPOINT_URL_KMS, env.AWS_ENDPOINT_URL].some((url) =>
-      sameOrigin(url, uri.endpoint),
+    const { endpoint } = uri;
+    const known = [env.AWS_ENDPOINT_URL_KMS, env.AWS_ENDPOINT_URL].some((url) => sameOrigin(url, endpoint));
+    vouch(
+      environment,
+      known || isLoopback(endpoint),
+      `an AWS endpoint, ${uri.endpoint}`,
+      'AWS_ENDPOINT_URL_KMS',
     );
-    vouch(environment, known, `an AWS endpoint, ${uri.endpoint}`, 'AWS_ENDPOINT_URL_KMS');
   }
   if (uri.profile !== undefined) {
     vouch(environment, env.AWS_PROFILE === uri.profile, `the AWS profile ${uri.profile}`, 'AWS_PROFILE');
