@@ -9,7 +9,6 @@ import { fail, failureOf } from '../../errors.js';
 import type { Log } from '../../log.js';
 import { AccessKeys } from '../local/access-keys.js';
 import { LocalKms } from '../local/local-kms.js';
-import { holdRoot } from '../local/root/held.js';
 import { Store } from '../local/store.js';
 import { AliyunProtocol } from './aliyun/protocol.js';
 import { AwsProtocol } from './aws/protocol.js';
@@ -65,7 +64,6 @@ export async function serveKms(options: KmsServeOptions, log: Log): Promise<Serv
     draining ? 'it is stopping' : await unusable(dir);
   const healthParts = { registry: metrics.registry, unready };
   const healthServer = health && (await listenHealth(health, healthParts).catch(closing(http)));
-  const letRootGo = holdRoot(dir);
   return {
     origin: http.origin,
     healthPort: healthServer && portOf(healthServer),
@@ -73,7 +71,6 @@ export async function serveKms(options: KmsServeOptions, log: Log): Promise<Serv
     close: async () => {
       draining = true;
       await http.close(DRAIN_TIMEOUT_MS);
-      letRootGo();
       healthServer?.close();
       healthServer?.closeAllConnections();
     },
