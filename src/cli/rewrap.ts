@@ -7,12 +7,13 @@ import type { Rewrapped, RewrapWish } from '../disk/rewrap.js';
 import { about, fail } from '../errors.js';
 import { canonicalKeyUri } from '../kms/registry.js';
 import { absolute, action, type CommonOptions, common, environmentOf } from './context.js';
-import { printJson, printLine } from './output.js';
+import { confirm, printJson, printLine } from './output.js';
 
 interface Options extends CommonOptions {
   readonly all?: boolean;
   readonly key?: string;
   readonly force?: boolean;
+  readonly yes?: boolean;
 }
 
 const MEANING = `
@@ -33,6 +34,7 @@ export function register(program: Command): void {
       '--force',
       'write a new wrapping of the same version, too, where a KMS does not tell its versions',
     )
+    .option('--yes', 'do not ask, with --all and --key')
     .addHelpText('after', MEANING);
   common(command, 'sealdisk rewrap data.disk').action(
     action(async (target: string | undefined, options: Options) => {
@@ -52,6 +54,14 @@ export function register(program: Command): void {
 
 /** One line each; the exit code is that of the first failure. */
 async function all(wish: RewrapWish, options: Options): Promise<void> {
+  const { keyUri } = wish;
+  if (keyUri !== null) {
+    await confirm(
+      'rewrap --all --key',
+      `Wrap every disk of ${options.pool} under ${keyUri}?`,
+      options.yes ?? false,
+    );
+  }
   const outcomes: RewrapOutcome[] = [];
   await rewrapAll(wish, environmentOf(options), (outcome) => {
     outcomes.push(outcome);
