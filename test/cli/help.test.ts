@@ -21,6 +21,11 @@ const COMMANDS = [
   'key schedule-deletion',
   'key import',
   'key alias create',
+  'rewrap',
+  'recover check',
+  'kms access-key create',
+  'kms audit',
+  'kms root show',
   'export-data-key',
 ];
 

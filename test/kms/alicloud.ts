@@ -76,26 +76,38 @@ export function popCore(key: NewAccessKey, origin: string, method: 'GET' | 'POST
   return (action, parameters = {}) => outcome(client.request(action, parameters, { method }));
 }
 
-/** The old client of KMS alone, RPC v1; its methods have the operations' names. */
+/**
+ * The old client of KMS alone, RPC v1; its methods have the operations' names. It knows neither all operations nor all
+ * parameters: with those the reference client makes the call. What was answered is told as it came, before its models drop half.
+ */
 export function oldKms(key: NewAccessKey, origin: string): Call {
   const sdk = require('@alicloud/kms20160120');
   const { Config } = require('@alicloud/rpc-client');
   const { RuntimeOptions } = require('@alicloud/tea-util');
   const endpoint = new URL(origin).host;
   const type = key.securityToken === null ? 'access_key' : 'sts';
-  const config = new Config({
-    ...credentialsOf(key),
-    type,
-    endpoint,
-    protocol: 'http',
-    regionId: 'cn-hangzhou',
-  });
-  const client = new sdk.default(config);
-  return (action, parameters = {}) => {
-    const fields = Object.entries(parameters).map(([name, value]) => [lowered(name), value]);
-    const request = new sdk[`${action}Request`](Object.fromEntries(fields));
-    return outcome(client[lowered(action)](request, new RuntimeOptions({})));
+  const config = { ...credentialsOf(key), type, endpoint, protocol: 'http', regionId: 'cn-hangzhou' };
+  const client = new sdk.default(new Config(config));
+  let came: Answer = {};
+  const doRequest = client.doRequest.bind(client);
+  client.doRequest = async (...args: unknown[]) => {
+    came = await doRequest(...args);
+    return came;
+  };
+  const reference = openApi(key, origin, 'form');
+  return async (action, parameters = {}) => {
+    const Request = sdk[`${action}Request`];
+    const known: string[] = Request === undefined ? [] : Object.values(Request.names());
+    const lacks = Request === undefined || Object.keys(parameters).some((name) => !known.includes(name));
+    if (lacks) return reference(action, parameters);
+    const fields = Object.entries(parameters).map(([name, value]) => [lowered(name), asItTakes(name, value)]);
+    const done = client[lowered(action)](new Request(Object.fromEntries(fields)), new RuntimeOptions({}));
+    return outcome(done.then(() => came));
   };
 }
+
+/** An encryption context is an object to this client, and JSON to the others. */
+const asItTakes = (name: string, value: unknown): unknown =>
+  name === 'EncryptionContext' && typeof value === 'string' ? JSON.parse(value) : value;
 
 const lowered = (name: string): string => `${name.slice(0, 1).toLowerCase()}${name.slice(1)}`;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { IMPORT_ALGORITHMS, type ImportAlgorithm } from '#sealdisk/kms/local/import.js';
 import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
-import { tempPool } from './pool.js';
+import { later, tempPool } from './pool.js';
 
 const CHOICE = { algorithm: 'RSAES_OAEP_SHA_256', spec: 'RSA_2048' } as const;
 const DAY_MS = 86_400_000;
@@ -31,15 +31,6 @@ async function wrap(
   const oaepHash = algorithm === 'RSAES_OAEP_SHA_1' ? 'sha1' : 'sha256';
   const wrapped = publicEncrypt({ key, oaepHash, padding: constants.RSA_PKCS1_OAEP_PADDING }, material);
   return { importToken, wrapped, expiresAt: null };
-}
-
-/** Moves the clock of this process on, until `t` ends. */
-function later(t: Test, byMs: number): void {
-  const { now } = Date;
-  Date.now = () => now() + byMs;
-  t.teardown(() => {
-    Date.now = now;
-  });
 }
 
 t.test('wraps with imported material, under either algorithm, and takes only the same again', async (t) => {

@@ -35,6 +35,15 @@ export const recordOf = (facts: Partial<KeyRecord>): KeyRecord => ({
   ...facts,
 });
 
+/** Moves the clock of this process on, until `t` ends. */
+export function later(t: { teardown(end: () => void): void }, byMs: number): void {
+  const { now } = Date;
+  Date.now = () => now() + byMs;
+  t.teardown(() => {
+    Date.now = now;
+  });
+}
+
 /** Asks until `condition` holds. Fails after `timeoutMs`. */
 export async function until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {
   const endMs = performance.now() + timeoutMs;
