@@ -46,7 +46,7 @@ const uint8_t* MappedFile::at(uint64_t offset, uint64_t bytes) noexcept {
 }
 
 void MappedFile::prefetch(uint64_t offset, uint64_t bytes) const noexcept {
-  if (bytes > bytes_ || offset > bytes_ - bytes) return;
+  if (bytes == 0 || bytes > bytes_ || offset > bytes_ - bytes) return;
   if (reads_[offset / kMappedChunkBytes].load(std::memory_order_relaxed) != kWhole) return;
   for (uint64_t at = 0; at < bytes; at += kCacheLineBytes) __builtin_prefetch(base_ + offset + at, 0, 2);
 }

@@ -67,6 +67,34 @@ TEST("a disk that may have holes reads them as zeros from the mapping, too") {
   CHECK(rig.mapped(0, kSize));
 }
 
+// The next request is looked at before it is checked.
+TEST("a read of nothing, or from where offsets wrap, is refused while the one before it is carried out") {
+  withBothBackings([] {
+    for (const bool inMemory : {true, false}) {
+      Rig rig(kSize, 4096, false, false, false, inMemory);
+      const auto client = rig.connect();
+      const Bytes content = randomBytes(kSize);
+      REQUIRE(client->write1(0, content) == 0u);
+      readOften(*client, content);
+      for (const uint64_t at : {kSize, kSize - 1, uint64_t{0}, -Rig::kOffset, ~uint64_t{0}}) {
+        for (const uint32_t bytes : {0u, 4096u}) {
+          if (at == 0 && bytes > 0) continue;
+          Bytes both = Client::header(Command::read, 0, 4096);
+          const Bytes next = Client::header(Command::read, at, bytes);
+          both.insert(both.end(), next.begin(), next.end());
+          client->send(both);
+          for (int served = 0, refused = 0; served + refused < 2;) {  // in the order they are ready
+            const uint32_t error = client->reply().error;
+            error ? ++refused : ++served;
+            if (error == 0) CHECK(client->receive(4096).size() == 4096 && served == 1);
+            if (error) CHECK_EQ(error, static_cast<uint32_t>(NbdErrno::inval));
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST("reading holes of the file takes no memory for them") {
   InMemory rig;
   const auto client = rig.connect();
