@@ -37,6 +37,11 @@ bool Executor::cuts(const Request& request) const noexcept {
   return request.offset % sector() || request.length % sector();
 }
 
+RangeLock::Kind Executor::claimOf(const Request& request) const noexcept {
+  if (!changes(request.command)) return RangeLock::Kind::read;
+  return cuts(request) && request.command != Command::trim ? RangeLock::Kind::merge : RangeLock::Kind::write;
+}
+
 bool Executor::readsInChunks(const Request& request) const noexcept {
   return disk_.holes() && negotiated_.replies != Replies::simple && !request.has(kFlagDontFragment);
 }
@@ -114,7 +119,7 @@ void Executor::run(Job* job) noexcept {
   if (request.command == Command::flush) return sync(job);
   job->claim.begin = down(request.offset, sector());
   job->claim.end = up(request.offset + request.length, sector());
-  job->claim.exclusive = cuts(request) && (request.command == Command::write || request.command == Command::writeZeroes);
+  job->claim.kind = claimOf(request);
   job->claim.granted = [](RangeLock::Claim* claim) {
     auto* owner = static_cast<Job*>(claim->owner);
     owner->mailbox->goOn(owner);
@@ -193,7 +198,17 @@ void Executor::ioEnded(Job* job) noexcept {
   }
 }
 
-void Executor::done(Job* job) noexcept { job->request.fua() ? sync(job) : finish(job, NbdErrno::ok); }
+// What is written is written: who waits for it need not wait until it is on stable storage, too.
+void Executor::done(Job* job) noexcept {
+  release(job);
+  job->request.fua() ? sync(job) : finish(job, NbdErrno::ok);
+}
+
+void Executor::release(Job* job) noexcept {
+  if (!job->claim.granted) return;
+  disk_.ranges().release(&job->claim);
+  job->claim.granted = nullptr;
+}
 
 // What has ended on this disk goes to stable storage; the reply waits for it.
 void Executor::sync(Job* job) noexcept {
@@ -207,10 +222,7 @@ void Executor::sync(Job* job) noexcept {
 }
 
 void Executor::finish(Job* job, NbdErrno verdict) noexcept {
-  if (job->claim.granted) {
-    disk_.ranges().release(&job->claim);
-    job->claim.granted = nullptr;
-  }
+  release(job);
   job->pass.reset();
   --inFlight_;
   disk_.counters().inFlight.fetch_sub(1, kRelaxed);

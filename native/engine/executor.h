@@ -64,6 +64,7 @@ class Executor {
  private:
   uint64_t sector() const noexcept { return disk_.geometry().sectorBytes; }
   bool cuts(const Request& request) const noexcept;
+  RangeLock::Kind claimOf(const Request& request) const noexcept;
   bool readsInChunks(const Request& request) const noexcept;
   bool fileIsWhole() noexcept;
   void run(Job* job) noexcept;
@@ -75,6 +76,7 @@ class Executor {
   void sync(Job* job) noexcept;
   // The request's work on the file is done: on stable storage first where it asks for that.
   void done(Job* job) noexcept;
+  void release(Job* job) noexcept;
   void finish(Job* job, NbdErrno verdict) noexcept;
   void count(const Request& request) noexcept;
 

@@ -14,29 +14,34 @@ void RangeLock::List::remove(Claim* claim) noexcept {
   (claim->next_ ? claim->next_->previous_ : tail) = claim->previous_;
 }
 
-bool RangeLock::overlapsAny(const Claim* from, const Claim* until, const Claim* claim,
-                            bool exclusiveOnly) noexcept {
+bool RangeLock::conflict(const Claim& a, const Claim& b) noexcept {
+  const bool apart = a.kind == Kind::merge || b.kind == Kind::merge || a.kind != b.kind;
+  return apart && a.begin < b.end && b.begin < a.end;
+}
+
+bool RangeLock::meets(const Claim* from, const Claim* until, const Claim& claim) noexcept {
   for (const Claim* other = from; other != until; other = other->next_) {
-    if (exclusiveOnly && !other->exclusive) continue;
-    if (other->begin < claim->end && claim->begin < other->end) return true;
+    if (conflict(*other, claim)) return true;
   }
   return false;
 }
 
 // Holders stand in the way, and so do waiters that came earlier: nobody is overtaken for ever.
-bool RangeLock::blocked(const Claim* claim, const Claim* untilWaiter) const noexcept {
-  if (overlapsAny(exclusive_.head, nullptr, claim, true)) return true;
-  if (claim->exclusive && overlapsAny(shared_.head, nullptr, claim, false)) return true;
-  return overlapsAny(waiting_.head, untilWaiter, claim, !claim->exclusive);
+bool RangeLock::blocked(const Claim& claim, const Claim* untilWaiter) const noexcept {
+  for (const Kind kind : {Kind::read, Kind::write, Kind::merge}) {
+    if (kind == claim.kind && kind != Kind::merge) continue;  // these never conflict
+    if (meets(held_[static_cast<size_t>(kind)].head, nullptr, claim)) return true;
+  }
+  return meets(waiting_.head, untilWaiter, claim);
 }
 
 bool RangeLock::acquire(Claim* claim) noexcept {
   const std::lock_guard lock(mutex_);
-  if (blocked(claim, nullptr)) {
+  if (blocked(*claim, nullptr)) {
     waiting_.append(claim);
     return false;
   }
-  hold(claim);
+  holders(*claim).append(claim);
   return true;
 }
 
@@ -45,12 +50,12 @@ void RangeLock::release(Claim* claim) noexcept {
   Claim** last = &ready;
   {
     const std::lock_guard lock(mutex_);
-    (claim->exclusive ? exclusive_ : shared_).remove(claim);
+    holders(*claim).remove(claim);
     for (Claim *waiter = waiting_.head, *next; waiter; waiter = next) {
       next = waiter->next_;
-      if (blocked(waiter, waiter)) continue;
+      if (blocked(*waiter, waiter)) continue;
       waiting_.remove(waiter);
-      hold(waiter);
+      holders(*waiter).append(waiter);
       waiter->ready_ = nullptr;
       *last = waiter;
       last = &waiter->ready_;

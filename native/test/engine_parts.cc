@@ -42,42 +42,63 @@ TEST("an arena hands out runs that never overlap, and is whole again when all ar
 
 namespace {
 
+constexpr auto kRead = RangeLock::Kind::read, kWrite = RangeLock::Kind::write, kMerge = RangeLock::Kind::merge;
+
 struct Claimant : RangeLock::Claim {
   bool held = false;
-  Claimant(uint64_t from, uint64_t to, bool alone) {
+  Claimant(uint64_t from, uint64_t to, RangeLock::Kind what) {
     begin = from;
     end = to;
-    exclusive = alone;
+    kind = what;
     granted = [](RangeLock::Claim* claim) { static_cast<Claimant*>(claim)->held = true; };
   }
   void acquire(RangeLock& lock) { held = lock.acquire(this); }
 };
 
 bool conflict(const Claimant& a, const Claimant& b) {
-  return (a.exclusive || b.exclusive) && a.begin < b.end && b.begin < a.end;
+  const bool together = a.kind == b.kind && a.kind != kMerge;
+  return !together && a.begin < b.end && b.begin < a.end;
 }
 
 }  // namespace
 
-TEST("a range lock lets shared claims overlap, and keeps an exclusive one alone") {
+TEST("a range lock lets reads overlap, and writes, and keeps a merge alone") {
+  for (const auto kind : {kRead, kWrite}) {
+    RangeLock lock;
+    Claimant first(0, 10, kind), second(5, 15, kind), alone(9, 10, kMerge), elsewhere(15, 20, kMerge);
+    first.acquire(lock);
+    second.acquire(lock);
+    alone.acquire(lock);
+    elsewhere.acquire(lock);
+    CHECK(first.held && second.held && elsewhere.held && !alone.held);
+    lock.release(&first);
+    CHECK(!alone.held);
+    lock.release(&second);
+    CHECK(alone.held);
+    lock.release(&alone);
+    lock.release(&elsewhere);
+  }
+}
+
+TEST("a range lock keeps reads and writes of the same bytes apart") {
   RangeLock lock;
-  Claimant first(0, 10, false), second(5, 15, false), alone(9, 10, true), elsewhere(15, 20, true);
-  first.acquire(lock);
-  second.acquire(lock);
-  alone.acquire(lock);
-  elsewhere.acquire(lock);
-  CHECK(first.held && second.held && elsewhere.held && !alone.held);
-  lock.release(&first);
-  CHECK(!alone.held);
-  lock.release(&second);
-  CHECK(alone.held);
-  lock.release(&alone);
-  lock.release(&elsewhere);
+  Claimant write(0, 10, kWrite), read(9, 11, kRead), beside(10, 12, kRead), next(11, 13, kWrite);
+  write.acquire(lock);
+  read.acquire(lock);
+  beside.acquire(lock);
+  next.acquire(lock);
+  CHECK(write.held && !read.held && beside.held && !next.held);
+  lock.release(&write);
+  CHECK(read.held && !next.held);
+  lock.release(&read);
+  lock.release(&beside);
+  CHECK(next.held);
+  lock.release(&next);
 }
 
 TEST("a range lock lets nobody overtake a waiter that it conflicts with") {
   RangeLock lock;
-  Claimant holder(0, 10, false), waiter(0, 10, true), late(5, 6, false), apart(20, 30, false);
+  Claimant holder(0, 10, kRead), waiter(0, 10, kMerge), late(5, 6, kRead), apart(20, 30, kRead);
   holder.acquire(lock);
   waiter.acquire(lock);
   late.acquire(lock);
@@ -93,12 +114,13 @@ TEST("a range lock lets nobody overtake a waiter that it conflicts with") {
 
 TEST("a range lock never has two conflicting holders, and forgets nobody") {
   RangeLock lock;
+  constexpr RangeLock::Kind kinds[] = {kRead, kWrite, kMerge};
   std::vector<std::unique_ptr<Claimant>> claims;
   for (int step = 0; step < 20000; ++step) {
     if (testRandom()() % 2 && claims.size() < 40) {
       const uint64_t begin = testRandom()() % 50;
       claims.push_back(
-          std::make_unique<Claimant>(begin, begin + 1 + testRandom()() % 10, testRandom()() % 3 == 0));
+          std::make_unique<Claimant>(begin, begin + 1 + testRandom()() % 10, kinds[testRandom()() % 3]));
       claims.back()->acquire(lock);
     } else if (!claims.empty()) {
       const size_t index = testRandom()() % claims.size();
