@@ -6,10 +6,10 @@
  * is told, for it may depend on the key.
  */
 
-import { open, readdir } from 'node:fs/promises';
+import { lstat, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DiskDescription, readDisk } from '../disk/read.js';
-import { errnoOf, fail, isFailure, type SealdiskError } from '../errors.js';
+import { errnoOf, isFailure, type SealdiskError } from '../errors.js';
 import { MAGIC } from '../luks2/header.js';
 import { type Attachment, list } from './attachments.js';
 
@@ -34,21 +34,26 @@ export interface KeyUse {
 export interface KeyUsage {
   /** In the order of their paths. */
   readonly uses: readonly KeyUse[];
-  readonly unreadable: readonly { readonly path: string; readonly why: string }[];
+  readonly unreadable: readonly Unreadable[];
+}
+
+export interface Unreadable {
+  readonly path: string;
+  readonly why: string;
 }
 
 /** How many headers are read at once. */
 const AT_ONCE = 16;
-/** Folders in a pool that hold no objects. */
+/** Folders at the top of a pool that hold no objects. */
 const NO_OBJECTS = ['kms', 'lost+found'];
 
-/** What depends on `key`, in `folders` and in service. Fails with DISK_IO for a folder that cannot be read. */
+/** What depends on `key`, in `folders` and in service. */
 export async function usageOf(key: KeyNames, folders: readonly string[]): Promise<KeyUsage> {
   const attachments = new Map((await list()).map((one) => [one.path, one]));
   const paths = new Set(attachments.keys());
-  for (const folder of folders) for (const path of await filesIn(folder)) paths.add(path);
   const uses: KeyUse[] = [];
-  const unreadable: { path: string; why: string }[] = [];
+  const unreadable: Unreadable[] = [];
+  for (const folder of folders) await addFiles(folder, NO_OBJECTS, paths, unreadable);
   await inTurns([...paths], async (path) => {
     const found = await objectAt(path);
     if (found === undefined) return;
@@ -77,7 +82,7 @@ function useOf({ path, token }: DiskDescription, attachment: Attachment | undefi
 }
 
 /** The object at `path`, why it cannot be read, or undefined where none is. */
-async function objectAt(path: string): Promise<DiskDescription | { path: string; why: string } | undefined> {
+async function objectAt(path: string): Promise<DiskDescription | Unreadable | undefined> {
   try {
     return await readDisk(path);
   } catch (error) {
@@ -90,29 +95,36 @@ async function objectAt(path: string): Promise<DiskDescription | { path: string;
   }
 }
 
+/** Whether a volume begins there, or nobody can tell. */
 async function hasMagic(path: string): Promise<boolean> {
-  const file = await open(path);
+  const file = await open(path).catch(() => undefined);
   try {
-    const { buffer } = await file.read(Buffer.alloc(MAGIC.primary.length), 0, MAGIC.primary.length, 0);
-    return buffer.equals(MAGIC.primary);
+    const magic = MAGIC.primary;
+    const read = await file?.read(Buffer.alloc(magic.length), 0, magic.length, 0).catch(() => undefined);
+    return read?.buffer.equals(magic) ?? true;
   } finally {
-    await file.close();
+    await file?.close();
   }
 }
 
-/** Ordinary files in the folder and in those in it; none where there is no folder. */
-async function filesIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch((error) => {
-    if (errnoOf(error) === 'ENOENT') return [];
-    return fail('DISK_IO', { path: folder, errno: errnoOf(error) }, error);
+/** Adds the files and block devices in the folder and in those in it, through symbolic links to files; a folder may be none. */
+async function addFiles(
+  folder: string,
+  passedOver: readonly string[],
+  paths: Set<string>,
+  unreadable: Unreadable[],
+): Promise<void> {
+  const names = await readdir(folder).catch((error) => {
+    if (errnoOf(error) !== 'ENOENT') unreadable.push({ path: folder, why: errnoOf(error) });
+    return [];
   });
-  const found: string[] = [];
-  for (const entry of entries) {
-    const path = join(folder, entry.name);
-    if (entry.isFile()) found.push(path);
-    else if (entry.isDirectory() && !NO_OBJECTS.includes(entry.name)) found.push(...(await filesIn(path)));
+  for (const name of names) {
+    const path = join(folder, name);
+    const link = await lstat(path).catch(() => undefined);
+    const what = link?.isSymbolicLink() ? await stat(path).catch(() => undefined) : link;
+    if (what?.isFile() || what?.isBlockDevice()) paths.add(path);
+    else if (link?.isDirectory() && !passedOver.includes(name)) await addFiles(path, [], paths, unreadable);
   }
-  return found;
 }
 
 async function inTurns<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {

@@ -6,7 +6,7 @@
  * reaches every disk, through one watch. The provider of whoever is served is used, so none outlives its disk.
  */
 
-import { failureOf, type SealdiskError } from '../errors.js';
+import { failureOf, isFailure, type SealdiskError } from '../errors.js';
 import { canWatch, type KeyDescription, type KeyProvider } from '../kms/provider.js';
 import { KMS_TIMEOUT_MS } from './patience.js';
 
@@ -26,13 +26,12 @@ export interface KeyCheck {
   leave(): void;
 }
 
-/** How many keys are unwrapped at once, when many disks get theirs back. */
+/** How many keys are unwrapped at once by one KMS key, when many disks get theirs back. */
 const UNWRAPS_AT_ONCE = 8;
 
 export class KeyChecks {
   readonly #keys = new Map<string, AskedKey>();
-  readonly #waiting: (() => void)[] = [];
-  #unwrapping = 0;
+  readonly #turns = new Map<string, Turns>();
 
   /** Takes part in the questions about `keyId`; `onChange` hears of changes that the KMS tells of. */
   join(provider: KeyProvider, keyId: string, onChange: () => void): KeyCheck {
@@ -49,16 +48,38 @@ export class KeyChecks {
     };
   }
 
-  /** Runs `unwrap` when it is its turn. */
-  async inTurn<T>(unwrap: () => Promise<T>): Promise<T> {
-    if (this.#unwrapping >= UNWRAPS_AT_ONCE) await new Promise<void>((go) => this.#waiting.push(go));
-    else this.#unwrapping++;
+  /** Runs `unwrap` when it is its turn among those of the key that `keyUri` names. */
+  async inTurn<T>(keyUri: string, unwrap: () => Promise<T>): Promise<T> {
+    const turns = this.#turns.get(keyUri) ?? new Turns(UNWRAPS_AT_ONCE);
+    this.#turns.set(keyUri, turns);
     try {
-      return await unwrap();
+      return await turns.run(unwrap);
+    } finally {
+      if (turns.idle) this.#turns.delete(keyUri);
+    }
+  }
+}
+
+/** Work of which only so much is done at once. */
+class Turns {
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+
+  constructor(private readonly atOnce: number) {}
+
+  get idle(): boolean {
+    return this.#running === 0;
+  }
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#running >= this.atOnce) await new Promise<void>((go) => this.#waiting.push(go));
+    else this.#running++;
+    try {
+      return await work();
     } finally {
       const next = this.#waiting.shift();
       if (next) next();
-      else this.#unwrapping--;
+      else this.#running--;
     }
   }
 }
@@ -85,11 +106,7 @@ class AskedKey {
   /** True when nobody is left. */
   leave(member: Member): boolean {
     this.#members.delete(member);
-    if (this.#watch?.by === member) {
-      this.#watch.close();
-      this.#watch = undefined;
-      this.#keepWatch();
-    }
+    if (this.#watch?.by === member) this.#keepWatch(true);
     return this.#members.size === 0;
   }
 
@@ -101,7 +118,10 @@ class AskedKey {
     this.#asking = asking;
     asking.answer.then((answer) => {
       if (this.#asking === asking) this.#asking = undefined;
-      if (!this.#last || this.#last.askedMs < askedMs) this.#last = answer;
+      if (this.#last && this.#last.askedMs > askedMs) return;
+      // A KMS that was away may be another one: what was watched there tells nothing more.
+      if (isFailure(this.#last?.said) && !isFailure(answer.said)) this.#keepWatch(true);
+      this.#last = answer;
     });
     return asking.answer;
   }
@@ -114,8 +134,10 @@ class AskedKey {
     return { askedMs, said: failure ?? (described as KeyDescription) };
   }
 
-  #keepWatch(): void {
-    if (this.#watch) return;
+  #keepWatch(anew = false): void {
+    if (this.#watch && !anew) return;
+    this.#watch?.close();
+    this.#watch = undefined;
     const [by] = this.#members;
     if (!by || !canWatch(by.provider)) return;
     const { close } = by.provider.watch(this.keyId, () => {

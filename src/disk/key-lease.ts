@@ -64,8 +64,9 @@ export function decide(
     case 'restored':
       return { next: { kind: 'held' }, act: 'none', wakeAtMs };
     case 'enabled':
+      // What was silent stays counted until the key is there: a KMS may describe a key that it does not unwrap.
       return lease.kind === 'lost'
-        ? { next: { kind: 'lost' }, act: 'restore', wakeAtMs }
+        ? { next: lease, act: 'restore', wakeAtMs }
         : { next: { kind: 'held' }, act: 'none', wakeAtMs };
     case 'revoked':
     case 'wrong':

@@ -50,6 +50,8 @@ export class ServedDisk {
   #askAgainSinceMs: number | undefined;
   /** When the answer was asked for that was taken last. */
   #heardMs = Number.NEGATIVE_INFINITY;
+  /** How long the lease waits between its last question and the next. */
+  #pauseMs = 0;
   #closed = false;
   #check: KeyCheck | undefined;
 
@@ -187,7 +189,7 @@ export class ServedDisk {
 
   /** The timer's question: an answer that another disk just got will do, but each is taken once. */
   #askSoon(): void {
-    const youngMs = performance.now() - this.options.terms.checkIntervalMs / 2;
+    const youngMs = performance.now() - this.#pauseMs / 2;
     this.#ask(Math.max(youngMs, this.#heardMs + TICK_MS));
   }
 
@@ -236,8 +238,10 @@ export class ServedDisk {
     return failureOf(async () => {
       const { header } = this.disk;
       const { provider } = this;
-      const unwrap = () => unwrapDataKey(header, provider, { timeoutMs: KMS_TIMEOUT_MS });
-      const key = await this.checks.inTurn(unwrap);
+      const key = await this.checks.inTurn(provider.keyUri, async () =>
+        this.#closed ? undefined : unwrapDataKey(header, provider, { timeoutMs: KMS_TIMEOUT_MS }),
+      );
+      if (!key) return;
       try {
         if (this.#closed) return;
         this.engineDisk.goLive(key);
@@ -277,6 +281,7 @@ export class ServedDisk {
   #take(answer: KmsAnswer, askedMs: number) {
     const verdict = decide(this.#lease, answer, this.options.terms, askedMs, Math.random());
     this.#lease = verdict.next;
+    this.#pauseMs = verdict.wakeAtMs - askedMs;
     if (!this.#closed) {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#askSoon(), Math.max(0, verdict.wakeAtMs - performance.now()));

@@ -99,17 +99,38 @@ t.test('one watch serves all, and passes to another disk when its own leaves', a
   t.equal(a.watches, 1, 'and the key is forgotten with its last disk');
 });
 
-t.test('keys are unwrapped eight at a time, also after one that failed', async (t) => {
+t.test('a KMS that is heard again is watched anew', async (t) => {
   const checks = new KeyChecks();
-  let now = 0;
+  const provider = new Asked();
+  const disk = checks.join(provider, 'k', () => {});
+  const before = provider.change;
+  const ask = async (said: KeyDescription | SealdiskError) => {
+    const asked = disk.ask(performance.now());
+    provider.answers.shift()?.(said);
+    await asked;
+  };
+  await ask(new SealdiskError('KMS_CONNECTION', { keyUri: 'test:k', why: 'away' }));
+  t.equal(provider.change, before);
+  await ask(DESCRIPTION);
+  t.not(provider.change, before);
+  t.equal(provider.watches, 1, 'and the watch before is gone');
+});
+
+t.test('keys are unwrapped eight at a time under each key, also after one that failed', async (t) => {
+  const checks = new KeyChecks();
+  const now = new Map<string, number>();
   let most = 0;
-  const work = async (i: number): Promise<void> => {
-    most = Math.max(most, ++now);
+  const work = async (key: string, i: number): Promise<void> => {
+    now.set(key, (now.get(key) ?? 0) + 1);
+    most = Math.max(most, now.get(key) as number);
     await new Promise((go) => setImmediate(go));
-    now--;
+    now.set(key, (now.get(key) as number) - 1);
     if (i % 3 === 0) throw new Error(`${i}`);
   };
-  const all = await Promise.allSettled(Array.from({ length: 50 }, (_, i) => checks.inTurn(() => work(i))));
-  t.equal(all.filter(({ status }) => status === 'rejected').length, 17);
-  t.same([most, now], [8, 0]);
+  const start = (key: string) => Array.from({ length: 50 }, (_, i) => checks.inTurn(key, () => work(key, i)));
+  const stuck = Array.from({ length: 9 }, () => checks.inTurn('test:silent', () => new Promise(() => {})));
+  t.equal(stuck.length, 9, 'another key whose KMS does not answer holds up none of these');
+  const all = await Promise.allSettled([...start('test:a'), ...start('test:b')]);
+  t.equal(all.filter(({ status }) => status === 'rejected').length, 34);
+  t.same([most, now.get('test:a'), now.get('test:b')], [8, 0, 0]);
 });

@@ -68,6 +68,19 @@ t.test('counts the grace from the first silence, and forgets it at an answer', a
   t.same(decide(first, 'enabled', terms(), 3_000, 0).next, { kind: 'held' });
 });
 
+t.test('of a KMS that describes a key and does not unwrap it, retries grow, too', async (t) => {
+  let lease: Lease = lost;
+  const pauses: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    lease = decide(lease, 'enabled', terms(), 0, 0).next;
+    const verdict = decide(lease, 'unreachable', terms(), 0, 0);
+    lease = verdict.next;
+    pauses.push(verdict.wakeAtMs);
+  }
+  t.same(pauses, [1_250, 2_500, 5_000, 10_000]);
+  t.same(decide(lease, 'restored', terms(), 0, 0).next, held);
+});
+
 t.test('bears a silent KMS for ever when told so', async (t) => {
   const forEver = terms({ graceMs: Number.POSITIVE_INFINITY });
   t.match(decide(silent('held', 0), 'unreachable', forEver, 1e12, 0), {
