@@ -67,7 +67,10 @@ t.test('every write that was acknowledged before SIGTERM is there after it, over
   const writers = [inTls, tcp.replace('nbds:', 'nbd:')].map((uri, i) =>
     run('nbdsh', ['-c', WRITER(uri, 128 * i)]),
   );
-  await until('they write', async () => Number((await r.status()).writes) > 300);
+  await server.event('connected', 2);
+  const writes = async () => Number((await r.status()).writes);
+  const before = await writes();
+  await until('both write', async () => (await writes()) > before + 600);
   const { code, log } = await server.stop();
   t.equal(code, 0, log);
   t.notMatch(log, /drain_cut|"level":(50|60)/, 'nobody had to be cut');
