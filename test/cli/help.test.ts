@@ -24,7 +24,7 @@ const COMMANDS = [
   'rewrap',
   'recover check',
   'kms access-key create',
-  'kms audit',
+  'kms backup',
   'kms root show',
   'export-data-key',
 ];
