@@ -8,6 +8,8 @@ const ROOM_TIMEOUT_S = { unit: 180, interop: 300, vm: 600 };
 // A test that boots guests itself; it waits for several of them.
 const HOST_TIMEOUT_S = 900;
 const NATIVE_TIMEOUT_S = 900;
+// Five hundred processes, one after the other's death.
+const LONG_TIMEOUT_S = { 'kms/kills.test.js': 600 };
 const OWN_SUITE = ['interop', 'vm'];
 
 function filesIn(room) {
@@ -42,7 +44,7 @@ const nodeProgram = (suite, file) => ({
   name: file.replace(/\.js$/, ''),
   needs: NEEDS[file],
   command: [process.execPath, ...mapped(suite), `dist-test/${file}`],
-  timeoutS: file.endsWith('.host.test.js') ? HOST_TIMEOUT_S : ROOM_TIMEOUT_S[suite],
+  timeoutS: LONG_TIMEOUT_S[file] ?? (file.endsWith('.host.test.js') ? HOST_TIMEOUT_S : ROOM_TIMEOUT_S[suite]),
 });
 
 /** Native tests: all programs of a test are built first, with both processors, then scripts/native-test runs them. */

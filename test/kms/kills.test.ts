@@ -14,7 +14,7 @@ import { readAudit, verifyAudit } from '#sealdisk/kms/local/audit-verify.js';
 import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
 import { seeded, tempPool, until } from './pool.js';
 
-t.setTimeout(300_000);
+t.setTimeout(580_000);
 
 const SOURCE = fileURLToPath(new URL('./kill-worker.js', import.meta.url));
 const BUNDLE = SOURCE.replace(/js$/, 'cjs');
