@@ -12,6 +12,7 @@
 #include "addon/data_key_handle.h"
 #include "addon/device_verbs.h"
 #include "addon/disk_handle.h"
+#include "addon/file_verbs.h"
 #include "addon/instance.h"
 #include "addon/manager_verbs.h"
 #include "addon/process_verbs.h"
@@ -38,6 +39,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("tlsContext", Napi::Function::New<TlsContextHandle::open>(env));
   exports.Set("socketPair", Napi::Function::New<socketPair>(env));
   exports.Set("closeFd", Napi::Function::New<closeFd>(env));
+  exports.Set("getAttribute", Napi::Function::New<getAttribute>(env));
+  exports.Set("setAttribute", Napi::Function::New<setAttribute>(env));
   exports.Set("setIoFlusher", Napi::Function::New<setIoFlusher>(env));
   exports.Set("protectProcess", Napi::Function::New<protectProcess>(env));
   exports.Set("listeningSocket", Napi::Function::New<listeningSocket>(env));

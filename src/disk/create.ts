@@ -15,7 +15,7 @@ import { writeHeader } from '../luks2/copies.js';
 import { NEW_OFFSET_BYTES, newHeader } from '../luks2/create.js';
 import { orDiskIo } from '../luks2/file.js';
 import type { Luks2Header } from '../luks2/header.js';
-import { encodeToken, HEADER_MAC_SIZE_BYTES, type SealdiskToken } from '../luks2/token.js';
+import { encodeToken, HEADER_MAC_SIZE_BYTES, objectIdOf, type SealdiskToken } from '../luks2/token.js';
 import { generateDataKey, sealOf } from './envelope.js';
 
 /** cryptsetup's own floor. The key is 512 random bits: iterations add nothing to that. */
@@ -107,7 +107,8 @@ const tokenFor = (disk: NewDisk, uuid: string, keyUri: string, wrapped: WrappedK
   keyId: wrapped.keyId,
   keyVersion: wrapped.keyVersion,
   wrappedKey: Buffer.from(wrapped.ciphertext),
-  object: { kind: 'disk', id: uuid },
+  wrappedFor: '',
+  object: { kind: 'disk', id: objectIdOf('disk', uuid) },
   name: disk.name,
   source: '',
   createdAt: new Date().toISOString(),

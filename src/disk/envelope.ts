@@ -24,7 +24,11 @@ export const DATA_KEY_BYTES = 64;
 const MAC_LABEL = 'sealdisk header';
 
 /** Binds a wrapped data key to one disk: moved to another, it does not unwrap. */
-export const contextOf = (uuid: string): EncryptionContext => ({ 'sealdisk:disk': uuid });
+const contextOf = (uuid: string): EncryptionContext => ({ 'sealdisk:disk': uuid });
+
+/** What the wrapped key of this header is bound to: its own disk, or the one that it has its data key from. */
+export const contextOfHeader = (header: Luks2Header): EncryptionContext =>
+  contextOf(tokenOf(header).wrappedFor || header.uuid);
 
 /** A new data key for the disk `uuid`, and its wrapping. */
 export async function generateDataKey(
@@ -50,7 +54,7 @@ export async function unwrapDataKey(
   options: CallOptions,
 ): Promise<DataKey> {
   const token = tokenOf(header);
-  const secret = await provider.unwrap(wrappedKeyOf(token), contextOf(header.uuid), options);
+  const secret = await provider.unwrap(wrappedKeyOf(token), contextOfHeader(header), options);
   if (!isDataKey(secret)) {
     secret.fill(0);
     fail('KMS_INVALID_CIPHERTEXT', { keyUri: token.keyUri });

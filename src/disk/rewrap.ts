@@ -9,7 +9,7 @@ import { fail } from '../errors.js';
 import { freeSecret } from '../kms/local/secret.js';
 import { canRewrap, canWrap, type KeyProvider, type ProviderEnvironment } from '../kms/provider.js';
 import { openProvider } from '../kms/registry.js';
-import { contextOf, wrappedKeyOf } from './envelope.js';
+import { contextOfHeader, wrappedKeyOf } from './envelope.js';
 import { KMS_TIMEOUT_MS } from './patience.js';
 import { type DiskDescription, readDisk } from './read.js';
 import type { HeaderLock } from './rewrite.js';
@@ -151,12 +151,12 @@ async function rewrap(
 /** Under the newest version of the key that wraps. */
 function renew(disk: DiskDescription, from: KeyProvider) {
   if (!canRewrap(from)) return bring(disk, from, from);
-  return from.rewrap(wrappedKeyOf(disk.token), contextOf(disk.header.uuid), SOON);
+  return from.rewrap(wrappedKeyOf(disk.token), contextOfHeader(disk.header), SOON);
 }
 
 /** Under the key that `to` names; the data key passes through locked memory here. */
 async function bring(disk: DiskDescription, from: KeyProvider, to: KeyProvider) {
-  const context = contextOf(disk.header.uuid);
+  const context = contextOfHeader(disk.header);
   // A label may be another key's by now, and its KMS may wrap only by itself.
   if (!canWrap(to) && canRewrap(to) && to.keyUri === from.keyUri) {
     return to.rewrap(wrappedKeyOf(disk.token), context, SOON);

@@ -9,7 +9,7 @@
 import { fail } from '../errors.js';
 import { canWrap, type KeyProvider, type SecretBytes, type WrappedKey } from '../kms/provider.js';
 import { type SealdiskToken, tokenOf, withToken } from '../luks2/token.js';
-import { contextOf, unwrapDataKey } from './envelope.js';
+import { contextOfHeader, unwrapDataKey } from './envelope.js';
 import { KMS_TIMEOUT_MS } from './patience.js';
 import type { DiskDescription } from './read.js';
 import { type HeaderLock, rewriteHeader } from './rewrite.js';
@@ -34,7 +34,7 @@ export async function wrapUnder(
     const scheme = provider.keyUri.split(':')[0];
     return fail('DISK_REWRAP', { path, why: `a ${scheme}: key wraps only data keys that it makes itself` });
   }
-  return provider.wrap(dataKey, contextOf(header.uuid), { timeoutMs: KMS_TIMEOUT_MS });
+  return provider.wrap(dataKey, contextOfHeader(header), { timeoutMs: KMS_TIMEOUT_MS });
 }
 
 /** Proves the wrapping, then writes it; the disk as its header says it then. DISK_*, LUKS2_*, KMS_*: nothing was written. */

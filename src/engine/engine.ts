@@ -135,6 +135,10 @@ interface Addon {
   tlsContext(options: TlsOptions): TlsContext;
   socketPair(): [number, number];
   closeFd(fd: number): void;
+  /** An extended attribute of the file; null where it has none, or its file system keeps none. */
+  getAttribute(path: string, name: string): Buffer | null;
+  /** Writes it, or takes it away (null). */
+  setAttribute(path: string, name: string, value: Buffer | null): void;
   setIoFlusher(): void;
   /** Makes the process undumpable; returns what else was asked for and refused, as in "lock memory: EPERM". */
   protectProcess(options: { lockMemory: boolean; oomScoreAdj: number }): string[];
@@ -243,6 +247,16 @@ function catalogued(native: Addon): Addon {
     tlsContext: (options) => cataloguedContext(() => native.tlsContext(options)),
     socketPair: () => translating(() => native.socketPair(), asSystem('socket pair')),
     closeFd: (fd) => translating(() => native.closeFd(fd), asSystem('close')),
+    getAttribute: (path, name) =>
+      translating(
+        () => native.getAttribute(path, name),
+        (error) => asOpen(path, error),
+      ),
+    setAttribute: (path, name, value) =>
+      translating(
+        () => native.setAttribute(path, name, value),
+        (error) => asOpen(path, error),
+      ),
     setIoFlusher: () => translating(() => native.setIoFlusher(), asSystem('PR_SET_IO_FLUSHER')),
     protectProcess: (options) =>
       translating(() => native.protectProcess(options), asSystem('PR_SET_DUMPABLE')),

@@ -1,8 +1,8 @@
 /**
  * What `header_mac` is computed over: everything that a thief of the file could twist to have the right key used wrongly.
  *
- * UUID, segments, requirements, the digest, the object's kind and id, and (where there are any) holes and generation, in
- * one canonical form: JSON with keys sorted by code unit, no white space, UTF-8. Keyslots are left out, and so is the digest's list of them: an owner may add a
+ * UUID, segments, requirements, the digest, the object's kind and id, and (where there are any) holes, generation and the
+ * UUID that the wrapped key is bound to, in one canonical form: JSON with keys sorted by code unit, no white space, UTF-8. Keyslots are left out, and so is the digest's list of them: an owner may add a
  * recovery passphrase with cryptsetup at any time. The MAC itself is HMAC-SHA-256 keyed by HKDF(data key, "sealdisk header");
  * the engine computes it.
  */
@@ -16,7 +16,7 @@ export const HEADER_MAC_LABEL = 'sealdisk header';
 
 export function macMessage(header: Luks2Header): Buffer {
   const { type, hash, iterations, salt, digest, segments } = digestRecordOf(header);
-  const { object, holes, generation } = tokenOf(header);
+  const { object, holes, generation, wrappedFor } = tokenOf(header);
   const message = {
     uuid: header.uuid,
     segments: { '0': { ...header.metadata.segments['0'] } },
@@ -25,6 +25,7 @@ export function macMessage(header: Luks2Header): Buffer {
     object,
     ...(holes ? { holes } : {}),
     ...(generation > 0 ? { generation } : {}),
+    ...(wrappedFor ? { wrapped_for: wrappedFor } : {}),
   };
   return Buffer.from(canonicalJson(message), 'utf8');
 }

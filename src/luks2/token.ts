@@ -25,8 +25,17 @@ export const TAGS_MAX = 50;
 export const TAG_KEY_MAX_BYTES = 128;
 export const TAG_VALUE_MAX_BYTES = 256;
 
-const KINDS = ['disk', 'snapshot', 'image'] as const;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+export const KINDS = ['disk', 'snapshot', 'image'] as const;
 export type ObjectKind = (typeof KINDS)[number];
+
+const PREFIX: Readonly<Record<ObjectKind, string>> = { disk: 'd-', snapshot: 's-', image: 'm-' };
+const ID_DIGITS = 20;
+
+/** The id of the object that has this UUID: `d-`, `s-` or `m-`, and its first 20 hexadecimal digits. */
+export const objectIdOf = (kind: ObjectKind, uuid: string): string =>
+  `${PREFIX[kind]}${uuid.replaceAll('-', '').slice(0, ID_DIGITS)}`;
 
 export interface SealdiskToken {
   readonly version: 1;
@@ -35,6 +44,8 @@ export interface SealdiskToken {
   readonly keyId: string;
   readonly keyVersion: string;
   readonly wrappedKey: Buffer;
+  /** UUID that `wrappedKey` is bound to: of the object that this one has its data key from. Empty: the header's own. */
+  readonly wrappedFor: string;
   readonly object: { readonly kind: ObjectKind; readonly id: string };
   /** What people call it; may be empty. */
   readonly name: string;
@@ -90,6 +101,7 @@ export function encodeToken(token: SealdiskToken): JsonObject {
     key_id: token.keyId,
     key_version: token.keyVersion,
     wrapped_key: token.wrappedKey.toString('base64'),
+    ...(token.wrappedFor ? { wrapped_for: token.wrappedFor } : {}),
     object: { kind: token.object.kind, id: token.object.id },
     name: token.name,
     source: token.source,
@@ -111,6 +123,7 @@ const FIELDS = [
   'key_id',
   'key_version',
   'wrapped_key',
+  'wrapped_for',
   'object',
   'name',
   'source',
@@ -133,6 +146,7 @@ export function decodeToken(json: JsonObject): SealdiskToken {
     keyId: text(json, 'key_id', 1, KEY_ID_MAX_BYTES),
     keyVersion: text(json, 'key_version', 1, KEY_ID_MAX_BYTES),
     wrappedKey: bytes(json, 'wrapped_key', 1, WRAPPED_KEY_MAX_BYTES),
+    wrappedFor: decodeWrappedFor(json.wrapped_for),
     object: decodeObject(json.object),
     name: text(json, 'name', 0, NAME_MAX_BYTES),
     source: text(json, 'source', 0, OBJECT_ID_MAX_BYTES),
@@ -172,6 +186,12 @@ function decodeTags(json: JsonValue | undefined): Record<string, string> {
     tags[key] = checkText(`tag ${show(key)}`, value, 0, TAG_VALUE_MAX_BYTES);
   }
   return tags;
+}
+
+function decodeWrappedFor(json: JsonValue | undefined): string {
+  if (json === undefined) return '';
+  if (typeof json === 'string' && UUID.test(json)) return json;
+  return refuse('wrapped_for', show(json), 'a UUID, or no such field');
 }
 
 /** One spelling of each value: what is false or 0 is left out. */

@@ -6,7 +6,7 @@
 import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { createDisk } from '#sealdisk/disk/create.js';
-import { contextOf, sealOf, unwrapDataKey, wrappedKeyOf } from '#sealdisk/disk/envelope.js';
+import { contextOfHeader, sealOf, unwrapDataKey, wrappedKeyOf } from '#sealdisk/disk/envelope.js';
 import { providerFor } from '#sealdisk/disk/provider.js';
 import { type DiskDescription, readDisk } from '#sealdisk/disk/read.js';
 import { ready } from '#sealdisk/disk/ready.js';
@@ -178,7 +178,7 @@ async function createUnder(rig: Rig, name: string, keyUri: string): Promise<Disk
 t.test('a data key that the attacker has had wrapped for this disk does not prove its header', async (t) => {
   const rig = await diskRig(t);
   const { path, header, token } = await rig.create('a');
-  const made = await (await rig.provider()).generateDataKey(64, contextOf(header.uuid), { timeoutMs });
+  const made = await (await rig.provider()).generateDataKey(64, contextOfHeader(header), { timeoutMs });
   const { keyId, keyVersion, ciphertext } = made.wrapped;
   plant(path, withToken(header, { ...token, keyId, keyVersion, wrappedKey: Buffer.from(ciphertext) }));
   await refused(t, rig, path, 'LUKS2_ALTERED');
@@ -187,7 +187,7 @@ t.test('a data key that the attacker has had wrapped for this disk does not prov
 /** A header that proves itself, by a data key of the attacker's own under a CMK of the attacker's own. */
 async function forged(rig: Rig, header: Luks2Header, token: SealdiskToken): Promise<Luks2Header> {
   const theirs = await openProvider('local:alias/theirs', { poolDir: rig.poolDir, env: {} });
-  const { plaintext, wrapped } = await theirs.generateDataKey(64, contextOf(header.uuid), { timeoutMs });
+  const { plaintext, wrapped } = await theirs.generateDataKey(64, contextOfHeader(header), { timeoutMs });
   const dataKey = Buffer.from(plaintext);
   const { digests } = sampleHeader({ dataKey }).metadata;
   const bare = { ...header, metadata: { ...header.metadata, digests } };
@@ -266,7 +266,7 @@ t.test('the test signs as the engine does', async (t) => {
   const rig = await diskRig(t);
   const { header, token } = await rig.create('a');
   const provider = await rig.provider();
-  const context = contextOf(header.uuid);
+  const context = contextOfHeader(header);
   const secret = await provider.unwrap(wrappedKeyOf(token), context, { timeoutMs });
   t.equal(HEADER_MAC_LABEL, 'sealdisk header');
   t.same(macOf(header, Buffer.from(secret)), token.headerMac);

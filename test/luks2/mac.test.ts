@@ -55,6 +55,7 @@ t.test('changes with everything that a thief could twist', async (t) => {
     'object kind': withToken(header, sampleToken({ object: { kind: 'snapshot', id: UUID } })),
     'object id': withToken(header, sampleToken({ object: { kind: 'disk', id: 'another' } })),
     holes: withToken(header, sampleToken({ holes: true })),
+    'what the key is bound to': withToken(header, sampleToken({ wrappedFor: UUID })),
     generation: withToken(header, sampleToken({ generation: 1 })),
   };
   for (const [what, twisted] of Object.entries(twists)) t.notOk(macMessage(twisted).equals(message), what);

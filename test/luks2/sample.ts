@@ -18,6 +18,7 @@ export const sampleToken = (changes: Partial<SealdiskToken> = {}): SealdiskToken
   keyId: '7c1e3a52-2b7d-4c5b-9a55-6f0e1d2c3b4a',
   keyVersion: '1',
   wrappedKey: Buffer.alloc(120, 0x17),
+  wrappedFor: '',
   object: { kind: 'disk', id: UUID },
   name: 'data',
   source: '',

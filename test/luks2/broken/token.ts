@@ -34,6 +34,11 @@ export const TOKEN_FLAWS: readonly Flaw[] = [
   { title: 'a wrapped key of no bytes', code: 'LUKS2_TOKEN', json: token({ wrapped_key: '' }) },
   { title: 'a wrapped key that is not base64', code: 'LUKS2_TOKEN', json: token({ wrapped_key: 'AAA' }) },
   {
+    title: 'a wrapped key bound to no UUID',
+    code: 'LUKS2_TOKEN',
+    json: token({ wrapped_for: 'x' }),
+  },
+  {
     title: 'an object of an unknown kind',
     code: 'LUKS2_TOKEN',
     json: token({ object: { kind: 'tape', id: 'x' } }),
