@@ -164,6 +164,7 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
       options.direct = boolean(from, "direct", false);
       options.holes = boolean(from, "holes", false);
       options.discard = boolean(from, "discard", false);
+      options.plain = boolean(from, "plain", false);
       std::shared_ptr<Disk> disk = Disk::open(options);
       Instance& instance = instanceOf(info.Env());
       Napi::Object object = instance.disk.New({});
@@ -194,6 +195,7 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
 
   void goLive(const CallbackInfo& info) {
     guarded(info.Env(), [&] {
+      if (info.Length() == 0 || info[0].IsUndefined()) return disk(info.Env()).goLive(XtsKey());
       const Napi::Object object = objectArgument(info, 0);
       if (!object.InstanceOf(instanceOf(info.Env()).dataKey.Value())) invalid(info.Env(), "a DataKey is expected");
       disk(info.Env()).goLive(XtsKey(DataKeyHandle::Unwrap(object)->key(info.Env())));

@@ -52,12 +52,13 @@ void tryDirectRead(int fd, const Geometry& geometry) {
 
 std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
   checkGeometry(options.geometry);
-  if (options.discard && !options.holes) throw std::invalid_argument("discard on a disk that may have no holes");
+  if (options.discard && !options.holes && !options.plain) throw std::invalid_argument("discard on a disk that may have no holes");
   std::unique_ptr<Disk> disk(new Disk);
   disk->geometry_ = options.geometry;
   disk->readOnly_ = options.readOnly;
   disk->direct_ = options.direct;
-  disk->holes_ = options.holes;
+  disk->holes_ = options.holes || options.plain;
+  disk->plain_ = options.plain;
   disk->discards_ = options.discard && !options.readOnly;
   const int flags = O_CLOEXEC | (options.readOnly ? O_RDONLY : O_RDWR) | (options.direct ? O_DIRECT : 0);
   disk->fd_ = ::open(options.path.c_str(), flags);
@@ -105,6 +106,7 @@ bool Disk::whole() noexcept {
 }
 
 void Disk::goLive(XtsKey key) {
+  if (plain_ == static_cast<bool>(key)) throw std::invalid_argument(plain_ ? "a key for a plain disk" : "no key for an encrypted disk");
   gate_.open(std::move(key));
   notifyConnections();
 }

@@ -42,6 +42,7 @@ struct DiskOptions {
   bool direct = false;
   bool holes = false;    // a sector whose ciphertext is all zeros is a hole: it reads as zeros
   bool discard = false;  // TRIM and WRITE_ZEROES make holes; only where they may be
+  bool plain = false;    // no cipher and no key: what is served is what lies in the file, whose holes are zeros
 };
 
 // The file is shorter than its geometry says.
@@ -65,6 +66,7 @@ class Disk {
   Disk(const Disk&) = delete;
   Disk& operator=(const Disk&) = delete;
 
+  // `key` is empty for a plain disk, and for no other: std::invalid_argument.
   void goLive(XtsKey key);
   // To hung or failed. `wiped`: see Gate::shut.
   void shut(Gate::State to, std::function<void()> wiped);
@@ -92,6 +94,7 @@ class Disk {
   bool direct() const noexcept { return direct_; }
   bool holes() const noexcept { return holes_; }
   bool discards() const noexcept { return discards_; }
+  bool plain() const noexcept { return plain_; }
   Gate& gate() noexcept { return gate_; }
   RangeLock& ranges() noexcept { return ranges_; }
   DiskCounters& counters() noexcept { return counters_; }
@@ -117,6 +120,7 @@ class Disk {
   bool direct_ = false;
   bool holes_ = false;
   bool discards_ = false;
+  bool plain_ = false;
   std::unique_ptr<Pool> pool_, crew_;
   Gate gate_;
   RangeLock ranges_;

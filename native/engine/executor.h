@@ -65,6 +65,8 @@ class Executor {
   uint64_t sector() const noexcept { return disk_.geometry().sectorBytes; }
   bool cuts(const Request& request) const noexcept;
   RangeLock::Kind claimOf(const Request& request) const noexcept;
+  void encipher(const Job* job, uint8_t* data, size_t bytes, uint64_t exportOffset) const noexcept;
+  void decipher(const Job* job, const uint8_t* from, uint8_t* to, size_t bytes, uint64_t exportOffset) const noexcept;
   bool readsInChunks(const Request& request) const noexcept;
   bool fileIsWhole() noexcept;
   void run(Job* job) noexcept;

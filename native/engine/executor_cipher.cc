@@ -1,5 +1,7 @@
 // Who does the cipher's work: the connection's thread, or, of a long request beside others, the disk's crew, so that one
 // connection uses more than one processor. It goes on with receiving and sending meanwhile.
+#include <cstring>
+
 #include "engine/executor.h"
 #include "engine/fault.h"
 #include "engine/limits.h"
@@ -7,6 +9,19 @@
 #include "engine/pool.h"
 
 namespace sealdisk {
+
+// The one place where a plain disk differs: what lies in its file is what its clients see.
+void Executor::encipher(const Job* job, uint8_t* data, size_t bytes, uint64_t exportOffset) const noexcept {
+  if (!disk_.plain()) job->pass->key().encrypt(data, bytes, sector(), exportOffset / 512);
+}
+
+void Executor::decipher(const Job* job, const uint8_t* from, uint8_t* to, size_t bytes, uint64_t exportOffset) const noexcept {
+  if (!disk_.plain()) {
+    job->pass->key().decrypt(from, to, bytes, sector(), exportOffset / 512);
+  } else if (from != to) {
+    std::memcpy(to, from, bytes);
+  }
+}
 
 // A read that has its ciphertext, or a write that has its plaintext in whole sectors.
 void Executor::cipher(Job* job) noexcept {
@@ -31,6 +46,7 @@ bool Executor::handsOver(const Job* job) const noexcept {
   if (!crew || crew->busy() >= kCrewBacklog * crew->threads() || Spin::crowded()) return false;
   const uint64_t bytes = job->request.length;
   if (job->request.command != Command::read && !disk_.direct()) return bytes >= kCrewMinBytes;
+  if (disk_.plain()) return false;
   const uint64_t worthUs = Spin::processors() > 2 ? kCrewWorthUs : kCrewWorthUsOfTwo;
   return inFlight_ > 1 && bytes >= worthUs * xtsKernelBytesPerUs();
 }

@@ -25,8 +25,9 @@ void Executor::readFile(Job* job) noexcept {
 
 void Executor::decrypt(Job* job) const noexcept {
   const size_t bytes = job->claim.end - job->claim.begin;
-  if (disk_.holes()) return decryptAround(job, bytes);
-  job->pass->key().decrypt(job->from, job->buffer, bytes, sector(), job->claim.begin / 512);
+  // Zeros of a plain disk are zeros wherever they lie: only who is told of holes needs to know them.
+  if (disk_.holes() && (!disk_.plain() || readsInChunks(job->request))) return decryptAround(job, bytes);
+  decipher(job, job->from, job->buffer, bytes, job->claim.begin);
 }
 
 // Run by run of sectors that are holes, or are not.
@@ -44,7 +45,7 @@ void Executor::decryptAround(Job* job, size_t bytes) const noexcept {
     if (hole) {
       std::memset(job->buffer + at, 0, end - at);
     } else {
-      job->pass->key().decrypt(from + at, job->buffer + at, end - at, sector(), (job->claim.begin + at) / 512);
+      decipher(job, from + at, job->buffer + at, end - at, job->claim.begin + at);
     }
     if (chunks) addChunk(job, at, end, hole);
     at = end;

@@ -60,8 +60,7 @@ void Executor::startPiece(Job* job) noexcept {
 void Executor::merge(Job* job, bool tail) noexcept {
   const uint64_t first = down(job->pieceBegin, sector()), last = down(job->pieceEnd, sector());
   uint8_t* page = job->lastPage();
-  if (!disk_.holes() || !isHole(page, sector()))
-    job->pass->key().decrypt(page, page, sector(), sector(), (tail ? last : first) / 512);
+  if (!disk_.holes() || !isHole(page, sector())) decipher(job, page, page, sector(), tail ? last : first);
   if (!tail) std::memcpy(job->buffer, page, job->pieceBegin - first);
   if (job->pieceEnd % sector() && (tail || first == last)) {
     const size_t from = job->pieceEnd - last;
@@ -78,7 +77,7 @@ void Executor::mergeTailOrCipher(Job* job) noexcept {
 
 void Executor::encrypt(Job* job) const noexcept {
   const uint64_t first = down(job->pieceBegin, sector());
-  job->pass->key().encrypt(job->buffer, up(job->pieceEnd, sector()) - first, sector(), first / 512);
+  encipher(job, job->buffer, up(job->pieceEnd, sector()) - first, first);
 }
 
 // Piece by piece: what was encrypted is still in the processor's cache when it is copied.
@@ -88,7 +87,7 @@ void Executor::encryptAndWrite(Job* job) const noexcept {
   do {
     const uint64_t bytes = std::min<uint64_t>(kCopiedMaxBytes, end - at);
     uint8_t* data = job->buffer + (at - first);
-    job->pass->key().encrypt(data, bytes, sector(), at / 512);
+    encipher(job, data, bytes, at);
     prepare(job, Job::Stage::write, IoOp::Kind::write, data, bytes, at);
     while (!job->io.advance(job->io.call(disk_.fd()))) {
     }

@@ -205,12 +205,15 @@ class Rig {
 
   explicit Rig(uint64_t sizeBytes = 1 * MiB, uint32_t sectorBytes = 4096, bool readOnly = false, bool holes = false,
                bool discard = false, bool inMemory = false)
-      : file(kOffset + sizeBytes, inMemory) {
-    disk = Disk::open({file.path(), {kOffset, sectorBytes}, sizeBytes, readOnly, false, holes, discard});
+      : Rig(DiskOptions{"", {kOffset, sectorBytes}, sizeBytes, readOnly, false, holes, discard, false}, inMemory) {}
+  // The path is the rig's.
+  explicit Rig(DiskOptions options, bool inMemory = false) : file(options.geometry.offsetBytes + options.sizeBytes, inMemory) {
+    options.path = file.path();
+    disk = Disk::open(options);
     live();
   }
 
-  void live() { disk->goLive(XtsKey(someKey())); }
+  void live() { disk->goLive(disk->plain() ? XtsKey() : XtsKey(someKey())); }
   // Returns when the key is wiped.
   bool shut(Gate::State to) {
     const auto wiped = std::make_shared<Later<bool>>();

@@ -222,4 +222,46 @@ TEST("a disk that does not fit its file, or its sectors, is not opened") {
   CHECK_THROWS(std::system_error, Disk::open({"/nonexistent/disk", {0, 4096}, 4096, false, false}));
 }
 
+// Writes, zeros and holes of a plain disk, cut sectors among them, against what its file should be.
+TEST("what a plain disk serves is what lies in its file, byte by byte") {
+  withBothBackings([] {
+    for (const bool inMemory : {true, false}) {
+      constexpr uint64_t kSize = 2 * MiB;
+      Rig rig(DiskOptions{"", {0, 512}, kSize, false, false, false, true, true}, inMemory);
+      const auto client = rig.connect();
+      Bytes model(kSize), found(kSize), back;
+      for (int i = 0; i < 200; ++i) {
+        const uint64_t length = 1 + testRandom()() % (i % 10 ? 20 * KiB : 1 * MiB);
+        const uint64_t at = testRandom()() % (kSize - length);
+        const auto from = model.begin() + static_cast<long>(at);
+        if (i % 3) {
+          const Bytes data = randomBytes(length);
+          REQUIRE(client->write1(at, data) == 0);
+          std::copy(data.begin(), data.end(), from);
+        } else {
+          REQUIRE(client->call(Command::writeZeroes, at, static_cast<uint32_t>(length), i % 2 ? kFlagNoHole : 0) == 0);
+          std::fill_n(from, length, 0);
+        }
+        REQUIRE(client->read(at, static_cast<uint32_t>(length), back) == 0);
+        REQUIRE(std::equal(back.begin(), back.end(), from));
+      }
+      REQUIRE(pread(rig.file.fd(), found.data(), kSize, 0) == static_cast<ssize_t>(kSize));
+      CHECK(found == model);
+      CHECK_EQ(client->read(0, kSize, back), 0u);
+      CHECK(back == model);
+    }
+  });
+}
+
+TEST("a plain disk takes no key, and no other goes live without one") {
+  const auto refusesToGoLive = [](bool plain, XtsKey key) {
+    const TemporaryFile file(1 * MiB);
+    const auto disk = Disk::open({file.path(), {0, 4096}, 1 * MiB, false, false, false, false, plain});
+    CHECK_THROWS(std::invalid_argument, disk->goLive(std::move(key)));
+    CHECK(disk->gate().state() == Gate::State::hung);
+  };
+  refusesToGoLive(true, XtsKey(someKey()));
+  refusesToGoLive(false, XtsKey());
+}
+
 CHECK_MAIN

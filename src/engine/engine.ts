@@ -45,6 +45,8 @@ export interface DiskOptions {
   readonly holes?: boolean;
   /** TRIM and WRITE_ZEROES make holes; only where `holes` allows them. */
   readonly discard?: boolean;
+  /** No cipher and no key: what is served is what lies in the file. */
+  readonly plain?: boolean;
 }
 
 export interface DiskStats {
@@ -93,8 +95,11 @@ export interface Connection {
 /** One served disk: key schedule in locked memory, backing file, gate. It starts hung; `goLive` gives it the key. */
 export interface EngineDisk {
   readonly gate: GateState;
-  /** Expands the key schedule, opens the gate: parked requests go on. The caller still owns `key`. */
-  goLive(key: DataKey): void;
+  /**
+   * Expands the key schedule, opens the gate: parked requests go on. The caller still owns `key`, which a plain disk has
+   * none of.
+   */
+  goLive(key?: DataKey): void;
   /** Requests in flight finish, the rest is parked; resolves when the key schedule is wiped. */
   hang(): Promise<void>;
   /** As `hang`, but parked and new requests are answered with EIO. */

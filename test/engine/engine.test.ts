@@ -1,7 +1,7 @@
 // src/engine/engine.ts and native/addon.cc: the verbs, as the rooms above use them.
 
 import { randomBytes } from 'node:crypto';
-import { truncateSync } from 'node:fs';
+import { readFileSync, truncateSync } from 'node:fs';
 import t from 'tap';
 import { engine } from '#sealdisk/engine/engine.js';
 import { CMD } from './raw-client.js';
@@ -47,6 +47,22 @@ t.test('a disk starts hung, parks, goes live, hangs and fails', async (t) => {
   await disk.close();
   await disk.close();
   t.throws(() => disk.goLive(key), /closed/);
+});
+
+t.test('a plain disk serves what lies in its file, and goes live without a key', async (t) => {
+  const options = { ...diskFile(t.testdir()), offsetBytes: 0n, plain: true };
+  const disk = engine().openDisk(options);
+  const { client } = connect(disk);
+  t.throws(() => disk.goLive(engine().takeDataKey(randomBytes(64))), { code: 'INVALID' });
+  disk.goLive();
+  const data = randomBytes(10_000);
+  t.equal(await client.write(5000, data), 0);
+  t.ok((await client.read(5000, data.length)).equals(data));
+  await disk.close();
+  t.ok(readFileSync(options.path).subarray(5000, 15_000).equals(data));
+  const encrypted = engine().openDisk(diskFile(t.testdir()));
+  t.throws(() => encrypted.goLive(), { code: 'INVALID' });
+  await encrypted.close();
 });
 
 t.test('a disk that is held, missing or short is refused by its own code', async (t) => {
