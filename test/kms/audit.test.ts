@@ -1,11 +1,14 @@
 /** The chain of the audit log: what was altered, taken out or cut off shows; what a killed writer left is told apart. */
 
-import { appendFile, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { appendAudit } from '#sealdisk/kms/local/audit.js';
+import { readHeads, writeHead } from '#sealdisk/kms/local/audit-head.js';
 import { readAudit, verifyAudit } from '#sealdisk/kms/local/audit-verify.js';
 import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
+import { loadRootKey } from '#sealdisk/kms/local/root-key.js';
+import { freeSecret } from '#sealdisk/kms/local/secret.js';
 import { tempPool } from './pool.js';
 
 async function logged(t: Test) {
@@ -107,4 +110,52 @@ t.test('lines that come together are written in the order in which they came', a
   for await (const { operation } of readAudit(dir)) read.push(operation);
   t.same(read.slice(6), names);
   t.match(await verifyAudit(dir), { ok: true, lines: 306 });
+});
+
+const USE = { operation: 'Test', key: '', outcome: 'ok' };
+
+/** A log of six synced lines and three that are not; then `left` of them are there, and the machine is another boot's. */
+async function afterPower(t: Test, left: number, sameBoot = false) {
+  const { dir, path } = await logged(t);
+  for (let i = 0; i < 3; i++) await appendAudit(dir, USE, false);
+  const root = await loadRootKey(dir);
+  const [newest] = await readHeads(dir, [root]);
+  if (newest === undefined) throw new Error('no head');
+  t.match(newest.head, { seq: 9, syncedSeq: 6 });
+  const file = await open(join(dir, 'audit.head'), 'r+');
+  const { head, slot } = newest;
+  await writeHead(file, slot, sameBoot ? head : { ...head, boot: 'the one before' }, root);
+  await file.close();
+  freeSecret(root);
+  const lines = (await readFile(path, 'utf8')).split('\n');
+  await writeFile(path, lines.slice(0, left).join('\n') + (left > 0 ? '\n' : ''));
+  return { dir, path };
+}
+
+t.test('lines that were not synced may go with the power, and that is told', async (t) => {
+  for (const left of [8, 6]) {
+    const { dir, path } = await afterPower(t, left);
+    const lost = 9 - left;
+    t.same(await verifyAudit(dir), { ok: true, lines: left, unsealed: 0, lost }, 'before a writer came');
+    await appendAudit(dir, USE, false);
+    t.same(await verifyAudit(dir), { ok: true, lines: left + 2, unsealed: 0, lost }, 'and after');
+    const repair = JSON.parse((await readFile(path, 'utf8')).split('\n')[left] as string);
+    t.match(repair, { seq: 10, operation: 'AuditRepair', repair: { lost, powerFailure: true } });
+  }
+});
+
+t.test('a line that was synced, and one of this run of the machine, do not go with the power', async (t) => {
+  for (const { dir } of [await afterPower(t, 5), await afterPower(t, 8, true)]) {
+    t.match(await verifyAudit(dir), { ok: false }, 'before a writer came');
+    await appendAudit(dir, USE, false);
+    t.match(await verifyAudit(dir), { ok: false, why: /lines before it were gone/ }, 'and after');
+  }
+});
+
+t.test('half a line that the power left is taken up with what it took', async (t) => {
+  const { dir, path } = await afterPower(t, 7);
+  await appendFile(path, '{"seq":8,"ti');
+  t.match(await verifyAudit(dir), { ok: true, lines: 7, lost: 2 });
+  await appendAudit(dir, USE, false);
+  t.same(await verifyAudit(dir), { ok: true, lines: 9, unsealed: 0, lost: 2 });
 });

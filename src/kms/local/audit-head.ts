@@ -6,6 +6,7 @@
  * failure can take lines that were not synced (`syncedSeq`) and leave their head, and then `boot` is another one.
  */
 
+import { readFileSync } from 'node:fs';
 import { type FileHandle, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../../errors.js';
@@ -34,6 +35,17 @@ export interface AuditHead {
 
 /** What the first line follows. */
 export const NOTHING: AuditHead = { seq: 0, hash: '0'.repeat(64), sizeBytes: 0, syncedSeq: 0, boot: '' };
+
+let boot: string | undefined;
+/** What tells this run of the machine from every other. */
+export function bootId(): string {
+  boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  return boot;
+}
+
+/** Whether a log that ends at line `seq`, before the one that `head` names, can have lost the rest to a power failure. */
+export const lostToPower = (head: AuditHead, seq: number): boolean =>
+  head.boot !== bootId() && seq >= head.syncedSeq;
 
 export const headPath = (dir: string): string => join(dir, 'audit.head');
 

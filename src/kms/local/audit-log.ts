@@ -7,12 +7,20 @@
  * line stands; lines are written before their head. What another process wrote since is known by the log's length.
  */
 
-import { constants, readFileSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { flockSync } from 'fs-ext';
-import { type AuditHead, headPath, NOTHING, readHeads, writeHead } from './audit-head.js';
+import {
+  type AuditHead,
+  bootId,
+  headPath,
+  lostToPower,
+  NOTHING,
+  readHeads,
+  writeHead,
+} from './audit-head.js';
 import { type AuditEntry, hashOf, lineOf, REPAIR_OPERATION, type Repair } from './audit-line.js';
 import { statOf } from './files.js';
 import { tryFlock } from './lock.js';
@@ -226,7 +234,7 @@ async function findEnd(
       unsealed: from > 0 || head?.seq === 0 ? seqs.length : 0,
       torn,
       lost,
-      powerFailure: lost > 0 && head !== undefined && head.boot !== bootId() && seq >= head.syncedSeq,
+      powerFailure: lost > 0 && head !== undefined && lostToPower(head, seq),
     },
   };
 }
@@ -238,12 +246,6 @@ function seqOf(line: string): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-let boot: string | undefined;
-function bootId(): string {
-  boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-  return boot;
 }
 
 const logs = new Map<string, AuditLog>();

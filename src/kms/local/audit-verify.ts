@@ -11,7 +11,7 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { errnoOf } from '../../errors.js';
-import { type AuditHead, NOTHING, readHeads } from './audit-head.js';
+import { type AuditHead, lostToPower, NOTHING, readHeads } from './audit-head.js';
 import { type AuditLine, hashOf, REPAIR_OPERATION } from './audit-line.js';
 import { logPath } from './audit-log.js';
 import { tryFlock } from './lock.js';
@@ -110,6 +110,10 @@ class Chain {
     if (this.#torn && !torn) return 'is no line of an audit log';
     if (this.head === undefined) return 'is the last, and audit.head is gone or altered';
     if (this.#seq < this.head.seq) {
+      if (lostToPower(this.head, this.#seq)) {
+        this.lost += this.head.seq - this.#seq;
+        return undefined;
+      }
       return `is the last, with the number ${this.#seq}; the sealed head says that there were ${this.head.seq}`;
     }
     if (!this.#sawHead) return 'comes after the one of the sealed head, which is not there';
