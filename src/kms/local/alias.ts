@@ -67,9 +67,15 @@ export async function pageOfKey(
   return { aliases: names.map((alias) => ({ alias, keyId: record.keyId })), ...rest };
 }
 
-/** A page of all aliases, in the order of their files. */
-export async function pageOfAll(store: OpenStore, page: PageOptions): Promise<Page<'aliases', AliasEntry>> {
-  const { names, total, next } = pageOf(await store.namesIn(ALIASES), page, fileOf);
+/** A page of all aliases but those that are `gone`, in the order of their files. */
+export async function pageOfAll(
+  store: OpenStore,
+  page: PageOptions,
+  gone: readonly string[],
+): Promise<Page<'aliases', AliasEntry>> {
+  const goneFiles = new Set(gone.map(fileOf));
+  const files = (await store.namesIn(ALIASES)).filter((name) => !goneFiles.has(name));
+  const { names, total, next } = pageOf(files, page, fileOf);
   const entries = await Promise.all(names.map((name) => readFile(store, name)));
   const aliases = entries.filter((entry) => entry !== undefined);
   const last = aliases.at(-1);
@@ -94,6 +100,11 @@ export async function forget(store: OpenStore, alias: string, keyId: string): Pr
   const record = await store.readRecord(keyId);
   if (!record?.aliases.includes(alias)) return;
   await store.writeRecord({ ...record, aliases: record.aliases.filter((each) => each !== alias) });
+}
+
+/** Takes away the names of a key that goes itself. The caller holds the lock. */
+export async function removeAll(store: OpenStore, record: KeyRecord): Promise<void> {
+  for (const alias of await aliasesOf(store, record)) await store.removeSealed(pathOf(alias));
 }
 
 /** The key loses this name. Fails with KMS_ALIAS_NOT_FOUND. The caller holds the lock. */

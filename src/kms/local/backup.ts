@@ -30,6 +30,7 @@ import { sealedFiles } from './root/rotate.js';
 import { KEY_BYTES } from './seal.js';
 import { copyOf, freeSecret } from './secret.js';
 import { Store } from './store.js';
+import { sweepSome } from './sweep.js';
 
 const TIMEOUT_MS = 60_000;
 const READ_AT_ONCE = 64;
@@ -138,6 +139,7 @@ export async function restore(
         throw error;
       });
       await syncFolder(parent);
+      await new Store(dir).change('local:', new Deadline(TIMEOUT_MS, 'local:'), false, sweepSome);
       await appendAudit(dir, { operation: 'RestoreKms', key: '', outcome: 'ok' }, true);
       return count;
     } catch (error) {

@@ -10,6 +10,7 @@ import { Deadline } from './deadline.js';
 import { parseLocal } from './ref.js';
 import { makeServiceKey } from './service-key.js';
 import { catalogued, type OpenStore, Store } from './store.js';
+import { sweepSome } from './sweep.js';
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 
@@ -54,7 +55,7 @@ export class Calls {
     });
   }
 
-  /** A change: under the lock, audited durably. With `make` the store is made where there is none. */
+  /** A change: under the lock, audited durably, after what is over by the clock was swept away. With `make` the store is made where there is none. */
   changing<T>(
     { operation, keyUri, call }: What,
     make: boolean,
@@ -63,7 +64,10 @@ export class Calls {
     return this.bound(keyUri, call, ignore, async (deadline) => {
       await makeServiceKey(this.store, keyUri, deadline);
       return this.#audited(draft(operation, keyUri, call), true, ignore, (audit) =>
-        this.store.change(keyUri, deadline, make, (store) => change(store, audit)),
+        this.store.change(keyUri, deadline, make, async (store) => {
+          await sweepSome(store);
+          return change(store, audit);
+        }),
       );
     });
   }

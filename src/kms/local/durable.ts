@@ -59,9 +59,28 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/**
+ * Overwrites the file and removes it; one that has another name as well only loses this one. What the file system or the
+ * drive keeps elsewhere, of this file or of those that stood in its place before, is out of reach.
+ */
+export async function shred(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  try {
+    const { nlink, size } = await file.stat();
+    if (nlink === 1) {
+      await writeAll(file, Buffer.alloc(size));
+      await file.sync();
+    }
+  } finally {
+    await file.close();
+  }
+  await unlink(path);
+  await syncFolder(dirname(path));
+}
+
 /** Removes what killed writers left aside in `folder`, where every file that is aside has that ending. */
 export async function sweep(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
-    if (isAside(name)) await unlink(join(folder, name));
+    if (isAside(name)) await shred(join(folder, name));
   }
 }

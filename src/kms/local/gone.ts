@@ -1,10 +1,12 @@
 /**
  * Keys past their deletion date. By the clock they are gone at once (lifecycle.ts); their records, and with them all
- * material, are destroyed by the next change that meets them: by one that names the key, or that wants a name it had.
+ * material, are destroyed by a sweep (sweep.ts), or by a change that meets them before: one that names the key, or that
+ * wants a name it had.
  */
 
 import { fail } from '../../errors.js';
-import { aliasesOf, findWritten, keyIdOf, remove } from './alias.js';
+import { findWritten, keyIdOf, removeAll } from './alias.js';
+import { appendAudit } from './audit.js';
 import { recordAt } from './lifecycle.js';
 import type { KeyRecord } from './record.js';
 import type { OpenStore } from './store.js';
@@ -27,7 +29,18 @@ export async function checkFree(store: OpenStore, alias: string): Promise<void> 
 async function keptOrDestroyed(store: OpenStore, written: KeyRecord): Promise<KeyRecord | undefined> {
   const record = recordAt(written, Date.now());
   if (record) return record;
-  for (const alias of await aliasesOf(store, written)) await remove(store, alias);
-  await store.removeRecord(written.keyId);
+  await destroy(store, written);
   return undefined;
+}
+
+/** Destroys a key: its names, its record, all material. The caller holds the lock. */
+export async function destroy(store: OpenStore, written: KeyRecord): Promise<void> {
+  await tell(store, 'DestroyKey', written);
+  await removeAll(store, written);
+  await store.removeRecord(written.keyId);
+}
+
+/** The line of what the clock does to a key, written first: who is killed after it leaves a line too many, not one too few. */
+export async function tell(store: OpenStore, operation: string, { keyId }: KeyRecord): Promise<void> {
+  await appendAudit(store.dir, { operation, key: keyId, outcome: 'ok', who: 'sealdisk' }, true);
 }

@@ -71,13 +71,18 @@ type Change = Pick<KeyRecord, 'state' | 'deletionDate'>;
 
 /** The record as it stands at `nowMs`; undefined once the key is gone. */
 export function recordAt(record: KeyRecord, nowMs: number): KeyRecord | undefined {
-  const { state, deletionDate, materialExpiresAt } = record;
+  const { state, deletionDate } = record;
   if (state === 'pendingDeletion') {
     return deletionDate !== null && Date.parse(deletionDate) <= nowMs ? undefined : record;
   }
-  const ended = materialExpiresAt !== null && Date.parse(materialExpiresAt) <= nowMs;
-  return ended ? { ...record, state: 'pendingImport', versions: emptied(record) } : record;
+  return materialEnded(record, nowMs)
+    ? { ...record, state: 'pendingImport', versions: emptied(record) }
+    : record;
 }
+
+/** Whether the time of imported material is over. */
+export const materialEnded = ({ materialExpiresAt }: KeyRecord, nowMs: number): boolean =>
+  materialExpiresAt !== null && Date.parse(materialExpiresAt) <= nowMs;
 
 /** The versions of a record without their material. */
 export const emptied = ({ versions }: KeyRecord): KeyRecord['versions'] =>
@@ -131,7 +136,9 @@ function check(record: KeyRecord, verb: Verb): void {
   if (kind === 'scheduleDeletion' && record.deletionProtection) fail('KMS_PROTECTED', { keyUri });
 }
 
-const hasMaterial = ({ versions }: KeyRecord): boolean => versions.some(({ material }) => material !== null);
+/** Whether a record has any. */
+export const hasMaterial = ({ versions }: KeyRecord): boolean =>
+  versions.some(({ material }) => material !== null);
 
 function deletionDateOf(windowDays: number, nowMs: number): string {
   const { min, max } = DELETION_WINDOW_DAYS;

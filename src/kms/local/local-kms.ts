@@ -50,6 +50,7 @@ import type { KeyRecord } from './record.js';
 import { parseLocal } from './ref.js';
 import { freeSecret } from './secret.js';
 import type { OpenStore } from './store.js';
+import { goneKeys } from './sweep.js';
 
 const DATA_KEY_MAX_BYTES = 1024;
 
@@ -89,7 +90,9 @@ export class LocalKms {
   async listKeys(page: PageOptions = {}, call?: LocalCallOptions): Promise<Page<'keys', KeyInfo>> {
     if (!(await this.#calls.store.exists())) return { keys: [], total: 0 };
     return this.#calls.reading('local:', call, async (store) => {
-      const { names, ...rest } = pageOf(await store.keyIds(), page);
+      const gone = new Set((await goneKeys(store)).map(({ keyId }) => keyId));
+      const ids = (await store.keyIds()).filter((keyId) => !gone.has(keyId));
+      const { names, ...rest } = pageOf(ids, page);
       const keys = await Promise.all(names.map((keyId) => infoIfThere(store, keyId)));
       return { keys: keys.filter((key) => key !== undefined), ...rest };
     });
@@ -330,7 +333,7 @@ export class LocalKms {
       const record = await findToChange(store, what.keyUri);
       audit.key = record.keyId;
       const next = await change(record, store);
-      if (next !== record) await store.writeRecord(next);
+      if (next !== record) await store.writeRecord(next, record);
       return infoIn(store, next);
     });
   }

@@ -19,6 +19,7 @@ import type { Page, PageOptions } from './page.js';
 import type { KeyRecord } from './record.js';
 import { parseLocal } from './ref.js';
 import type { OpenStore } from './store.js';
+import { goneAliases } from './sweep.js';
 
 type Call = LocalCallOptions | undefined;
 
@@ -59,7 +60,9 @@ export async function listAliases(
   if (ref === undefined && !(await calls.store.exists())) return { aliases: [], total: 0 };
   const keyUri = ref === undefined ? 'local:' : parseLocal(ref).canonical;
   return calls.reading(keyUri, call, async (store) =>
-    ref === undefined ? pageOfAll(store, page) : pageOfKey(store, await find(store, keyUri), page),
+    ref === undefined
+      ? pageOfAll(store, page, await goneAliases(store))
+      : pageOfKey(store, await find(store, keyUri), page),
   );
 }
 

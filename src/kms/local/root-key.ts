@@ -6,12 +6,12 @@
  */
 
 import { constants } from 'node:fs';
-import { open, unlink } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import sodium from 'sodium-native';
 import { errnoOf, fail } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
-import { syncFolder, writeAll, writeDurably } from './durable.js';
+import { shred, writeDurably } from './durable.js';
 import { KEY_BYTES } from './seal.js';
 import { allocSecret, freeSecret } from './secret.js';
 
@@ -62,21 +62,9 @@ export async function makeRootKey(dir: string): Promise<void> {
   }
 }
 
-/** Overwrites the file and removes it. A copy that the file system or the drive kept elsewhere is out of reach. */
+/** Overwrites the file and removes it, if it is there. */
 export async function destroyRootFile(dir: string, name: string): Promise<void> {
-  const path = join(dir, name);
-  try {
-    const file = await open(path, 'r+');
-    try {
-      await writeAll(file, Buffer.alloc(KEY_BYTES));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await unlink(path);
-  } catch (error) {
+  await shred(join(dir, name)).catch((error) => {
     if (errnoOf(error) !== 'ENOENT') throw error;
-    return;
-  }
-  await syncFolder(dir);
+  });
 }

@@ -4,7 +4,8 @@
  *   root.key   seals everything below      keys/<key id>       one record per CMK
  *   root.json  how the root is kept        aliases/<hash>      one alias (alias.ts)
  *   audit.log  who did what                access/             access keys of the network face
- *   audit.head where its end is            lock, aside/        of those who write
+ *   audit.head where its end is            due/                when keys end (due.ts)
+ *   lock, aside/                           of those who write
  *
  * Made in this order: folder, keys/, aliases/, root.key; so a store with a root key is whole, and a root key is never made
  * beside records that another one sealed.
@@ -13,14 +14,16 @@
  * cannot be used, KMS_STORE_ALTERED when a record does not open.
  */
 
-import { mkdir, readdir, stat, unlink } from 'node:fs/promises';
+import { link, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, fail, isFailure, SealdiskError } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
 import { makeAuditHead } from './audit-head.js';
 import type { Deadline } from './deadline.js';
-import { type DurableWrite, sweep, syncFolder, writeAllDurably } from './durable.js';
+import { note } from './due.js';
+import { type DurableWrite, shred, sweep, syncFolder, writeAllDurably } from './durable.js';
 import { readWhole, statOf } from './files.js';
+import { hasMaterial } from './lifecycle.js';
 import { withLock } from './lock.js';
 import {
   decodeRecord,
@@ -62,11 +65,24 @@ export class OpenStore {
   async readRecord(keyId: string): Promise<KeyRecord | undefined> {
     const path = this.recordPath(keyId);
     try {
-      return this.#decodeRecord(await readWhole(path), keyId, path);
+      return await this.#readRecordAt(path, keyId);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
       await stat(join(this.dir, 'keys')); // a store that lost its keys is gone, and its keys are not deleted
       return undefined;
+    }
+  }
+
+  /** A record that goes is overwritten where it lies: who had opened it just before reads what is there now. */
+  async #readRecordAt(path: string, keyId: string): Promise<KeyRecord> {
+    const box = await readWhole(path);
+    try {
+      return this.#decodeRecord(box, keyId, path);
+    } catch (error) {
+      if (!isFailure(error, 'KMS_STORE_ALTERED')) throw error;
+      const now = await readWhole(path);
+      if (now.equals(box)) throw error;
+      return this.#decodeRecord(now, keyId, path);
     }
   }
 
@@ -89,15 +105,33 @@ export class OpenStore {
     }
   }
 
-  /** Writes the next generation of the record. The caller holds the lock. */
-  async writeRecord(record: KeyRecord): Promise<void> {
+  /**
+   * Writes the next generation of the record. Where it has lost material that `before` has, the file that it replaces is
+   * overwritten. The caller holds the lock.
+   */
+  async writeRecord(record: KeyRecord, before?: KeyRecord): Promise<void> {
+    const name = `keys/${record.keyId}`;
     const next = { ...record, generation: record.generation + 1 };
-    await this.#write(`keys/${record.keyId}`, encodeRecord(next, this.root));
+    await note(this.dir, [next]);
+    const replaced = before && hasMaterial(before) && !hasMaterial(next) ? await this.#keep(name) : undefined;
+    await this.#write(name, encodeRecord(next, this.root));
+    if (replaced !== undefined) await shred(replaced);
   }
 
-  /** Removes the record, and with it all material of the key. The caller holds the lock. */
+  /** A second name of the file, by which it is found once another one has its place. */
+  async #keep(name: string): Promise<string> {
+    const kept = this.#aside(`${name}.old`);
+    await link(join(this.dir, name), kept);
+    return kept;
+  }
+
+  /** Removes the record, and with it all material of the key; it is overwritten. The caller holds the lock. */
   async removeRecord(keyId: string): Promise<void> {
-    await this.removeSealed(`keys/${keyId}`);
+    const [path, gone] = [this.recordPath(keyId), this.#aside(`keys/${keyId}`)];
+    await rename(path, gone);
+    await syncFolder(dirname(gone));
+    await syncFolder(dirname(path)); // what is overwritten must not come back under its name
+    await shred(gone);
   }
 
   /** The ids of all keys, in order. */

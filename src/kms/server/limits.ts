@@ -17,5 +17,7 @@ export const CONNECTIONS_MAX = 8192;
 export const BACKLOG = 4096;
 /** Calls a second of one access key, when --rate-limit does not say. */
 export const RATE_DEFAULT = 5000;
+/** How often what is over by the clock is swept off the disk. */
+export const SWEEP_EVERY_MS = 60_000;
 /** At the end, how long requests may take that were begun before. */
 export const DRAIN_TIMEOUT_MS = 15_000;

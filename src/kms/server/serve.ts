@@ -5,17 +5,18 @@
  */
 
 import { BlockList, isIP } from 'node:net';
-import { fail, failureOf } from '../../errors.js';
+import { catalogued, fail, failureOf } from '../../errors.js';
 import type { Log } from '../../log.js';
 import { AccessKeys } from '../local/access-keys.js';
 import { LocalKms } from '../local/local-kms.js';
 import { Store } from '../local/store.js';
+import { sweepStore } from '../local/sweep.js';
 import { AliyunProtocol } from './aliyun/protocol.js';
 import { AwsProtocol } from './aws/protocol.js';
 import { Face } from './face.js';
 import { listenHealth, portOf } from './health.js';
 import { type Address, HttpFace } from './http.js';
-import { DRAIN_TIMEOUT_MS, RATE_DEFAULT } from './limits.js';
+import { DRAIN_TIMEOUT_MS, RATE_DEFAULT, SWEEP_EVERY_MS } from './limits.js';
 import { FaceMetrics } from './metrics.js';
 import { Rates } from './rate.js';
 import { readTls, type TlsFiles } from './tls.js';
@@ -32,6 +33,7 @@ export interface KmsServeOptions {
   readonly rateLimit?: number;
   readonly headersTimeoutMs?: number;
   readonly requestTimeoutMs?: number;
+  readonly sweepEveryMs?: number;
 }
 
 export interface ServingKms {
@@ -64,17 +66,39 @@ export async function serveKms(options: KmsServeOptions, log: Log): Promise<Serv
     draining ? 'it is stopping' : await unusable(dir);
   const healthParts = { registry: metrics.registry, unready };
   const healthServer = health && (await listenHealth(health, healthParts).catch(closing(http)));
+  const sweeping = sweepEvery(options.sweepEveryMs ?? SWEEP_EVERY_MS, dir, log);
   return {
     origin: http.origin,
     healthPort: healthServer && portOf(healthServer),
     reload: () => reload(http, options.tls, log),
     close: async () => {
       draining = true;
+      clearInterval(sweeping);
       await http.close(DRAIN_TIMEOUT_MS);
       healthServer?.close();
       healthServer?.closeAllConnections();
     },
   };
+}
+
+/** What nobody changes is swept, too. A sweep that fails changes nothing for clients. */
+function sweepEvery(everyMs: number, dir: string, log: Log): NodeJS.Timeout {
+  let sweeping = false;
+  return setInterval(async () => {
+    if (sweeping) return;
+    sweeping = true;
+    try {
+      const { destroyed, ended, failures } = await sweepStore(dir);
+      if (destroyed + ended > 0)
+        log.info({ event: 'keys_swept', destroyed, ended }, 'what is over by the clock is off the disk');
+      for (const { code, message } of failures) log.error({ event: 'sweep_failed', code }, message);
+    } catch (error) {
+      const { code, message } = catalogued(error);
+      log.error({ event: 'sweep_failed', code }, message);
+    } finally {
+      sweeping = false;
+    }
+  }, everyMs).unref();
 }
 
 /** For a start that fails when clients may come already. */
