@@ -35,24 +35,25 @@ function programAt(path: string, text: string): string {
 const shell = async (t: Test, ...lines: string[]): Promise<string> =>
   programAt(join(await tempPool(t), 'kms'), ['#!/bin/sh', 'read -r ask', ...lines, ''].join('\n'));
 
-/** The program of docs/providers.md, by the Node that runs the tests. */
-function example(path: string): string {
-  const [, text = ''] = /```js\n(#!.*?)```/s.exec(readFileSync('docs/providers.md', 'utf8')) ?? [];
-  return programAt(path, text.replace(/^#!.*/, `#!${process.execPath}`));
+/** The program of docs/providers.md, whose file of keys is `keys`. */
+function example(path: string, keys: string): string {
+  const [, text = ''] = /```python\n(#!.*?)```/s.exec(readFileSync('docs/providers.md', 'utf8')) ?? [];
+  return programAt(path, text.replace('/etc/my-kms.json', keys));
 }
 
 async function startRig(t: Test): Promise<Rig> {
   const dir = await tempPool(t);
-  const key = join(dir, 'disks');
-  writeFileSync(key, randomBytes(32));
-  const program = example(join(dir, 'my-kms'));
-  const env = { MY_KMS: dir, SEALDISK_EXEC_ENV: 'MY_KMS' };
-  const provider = await open(program, env);
+  const keys = join(dir, 'my-kms.json');
+  const material = randomBytes(64).toString('hex');
+  const set = async (state: string) => writeFileSync(keys, JSON.stringify({ disks: [state, material] }));
+  await set('enabled');
+  const program = example(join(dir, 'my-kms'), keys);
+  const provider = await open(program);
   return {
     provider,
-    other: await open(program, env),
-    disable: async () => renameSync(key, `${key}.disabled`),
-    enable: async () => renameSync(`${key}.disabled`, key),
+    other: await open(program),
+    disable: () => set('disabled'),
+    enable: () => set('enabled'),
     stall: async () => stalled(program),
     tellsContext: false,
     costly: true,
