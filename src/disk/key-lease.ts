@@ -48,9 +48,12 @@ export interface LeaseVerdict {
 /** The longest pause between two tries of an unreachable KMS. */
 export const LONGEST_RETRY_MS = 30_000;
 
+/** The part of the interval that jitter may take away from a check. What is left is never more than the interval. */
+const CHECK_JITTER = 0.1;
+
 /**
- * The verdict on one answer. `jitter` in [0, 1) spreads the retries of many disks; `nowMs` is monotonic and is the time
- * the question was asked, so that a slow answer does not stretch the interval.
+ * The verdict on one answer. `jitter` in [0, 1) spreads the questions of many machines; `nowMs` is monotonic and is the
+ * time the question was asked, so that a slow answer does not stretch the interval.
  */
 export function decide(
   lease: Lease,
@@ -59,7 +62,7 @@ export function decide(
   nowMs: number,
   jitter: number,
 ): LeaseVerdict {
-  const wakeAtMs = nowMs + terms.checkIntervalMs;
+  const wakeAtMs = nowMs + terms.checkIntervalMs * (1 - CHECK_JITTER * jitter);
   switch (answer) {
     case 'restored':
       return { next: { kind: 'held' }, act: 'none', wakeAtMs };

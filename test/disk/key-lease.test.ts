@@ -50,7 +50,22 @@ t.test('every pair of lease and answer has the verdict of the table', async (t) 
 });
 
 t.test('asks one interval after the last question, however long the answer took', async (t) => {
-  t.equal(decide(held, 'enabled', terms(), 7_000, 0.9).wakeAtMs, 12_000);
+  t.equal(decide(held, 'enabled', terms(), 7_000, 0).wakeAtMs, 12_000);
+});
+
+t.test('checks are spread over the last tenth of the interval, and none comes after its end', async (t) => {
+  const pairs: [Lease, KmsAnswer][] = [
+    [held, 'enabled'],
+    [held, 'revoked'],
+    [kept, 'revoked'],
+    [lost, 'enabled'],
+    [lost, 'revoked'],
+    [lost, 'restored'],
+  ];
+  for (const [lease, answer] of pairs) {
+    const wakes = [0, 0.5, 0.999].map((jitter) => decide(lease, answer, terms(), 7_000, jitter).wakeAtMs);
+    t.same(wakes.map(Math.round), [12_000, 11_750, 11_501], `${lease.kind}, ${answer}`);
+  }
 });
 
 t.test('bears a silent KMS until the grace ends, and not a moment longer', async (t) => {
