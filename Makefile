@@ -5,7 +5,7 @@
 BIN := node_modules/.bin
 SRC := $(shell find src -name '*.ts' 2>/dev/null) scripts/bundle.mjs tsconfig.json package.json
 TESTS := $(shell find test -name '*.ts' 2>/dev/null) tsconfig.test.json
-NATIVE := $(wildcard native/*.cc native/addon/* native/crypto/* native/engine/* native/netlink/* native/tls/*) binding.gyp
+NATIVE := $(wildcard native/*.cc native/addon/* native/convert/* native/crypto/* native/engine/* native/netlink/* native/tls/*) binding.gyp
 SHELL_SCRIPTS = $(shell grep -lIE '^\#!/bin/(ba)?sh' $(shell find scripts .ci -type f))
 
 setup:

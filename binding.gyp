@@ -3,7 +3,7 @@
     "target_name": "sealdisk",
     "sources": [
       "native/addon.cc",
-      "<!@(ls native/addon/*.cc native/crypto/*.cc native/engine/*.cc native/netlink/*.cc native/tls/*.cc)"
+      "<!@(ls native/addon/*.cc native/convert/*.cc native/crypto/*.cc native/engine/*.cc native/netlink/*.cc native/tls/*.cc)"
     ],
     "include_dirs": ["native", "<!@(node -p \"require('node-addon-api').include\")"],
     "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_CPP_EXCEPTIONS"],

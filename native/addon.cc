@@ -17,6 +17,7 @@
 #include "addon/manager_verbs.h"
 #include "addon/process_verbs.h"
 #include "addon/tls_handle.h"
+#include "addon/transform_verbs.h"
 
 namespace sealdisk {
 namespace {
@@ -36,6 +37,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("selfTest", Napi::Function::New<selfTest>(env));
   exports.Set("takeDataKey", Napi::Function::New<DataKeyHandle::take>(env));
   exports.Set("openDisk", Napi::Function::New<DiskHandle::open>(env));
+  exports.Set("transform", Napi::Function::New<transform>(env));
   exports.Set("tlsContext", Napi::Function::New<TlsContextHandle::open>(env));
   exports.Set("socketPair", Napi::Function::New<socketPair>(env));
   exports.Set("closeFd", Napi::Function::New<closeFd>(env));

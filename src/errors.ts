@@ -130,6 +130,14 @@ export const CATALOGUE = {
     'check the file, its file system and your rights',
   ),
 
+  // --- bulk work on what a disk holds
+  CONVERT_DIFFERS: entry<{ path: string; atBytes: bigint }>(
+    'system',
+    (f) => `${f.path}: what was written does not read back the same, first at byte ${f.atBytes} of its data`,
+    'check the storage and its kernel log; the source is untouched, nothing was made',
+  ),
+  CONVERT_CANCELLED: entry<Path>('refused', (f) => `${f.path}: stopped before it was done`, 'run it again'),
+
   // --- LUKS2 headers
   LUKS2_NOT_LUKS: entry<Path>(
     'refused',

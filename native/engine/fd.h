@@ -11,6 +11,7 @@ class Fd {
  public:
   explicit Fd(int fd) noexcept : fd_(fd) {}
   ~Fd() { close(); }
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   Fd(const Fd&) = delete;
   Fd& operator=(const Fd&) = delete;
 

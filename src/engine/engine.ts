@@ -15,6 +15,7 @@ import {
   type TlsOptions,
   type TlsSession,
 } from './tls.js';
+import type { NativeTransform, TransformOptions } from './transform.js';
 
 export type { TlsContext, TlsOptions, TlsProgress, TlsSession } from './tls.js';
 
@@ -136,6 +137,8 @@ interface Addon {
   selfTest(): { cipher: string } | { failure: string };
   takeDataKey(secret: Buffer): DataKey;
   openDisk(options: DiskOptions): EngineDisk;
+  /** Its typed face, with the errors: transform.ts. */
+  transform(options: TransformOptions): NativeTransform;
   /** Takes the private key and the pre-shared keys out of their buffers, which are overwritten. */
   tlsContext(options: TlsOptions): TlsContext;
   socketPair(): [number, number];
@@ -249,6 +252,7 @@ function catalogued(native: Addon): Addon {
         ),
         options.path,
       ),
+    transform: (options) => translating(() => native.transform(options), asSystem('memory for bulk work')),
     tlsContext: (options) => cataloguedContext(() => native.tlsContext(options)),
     socketPair: () => translating(() => native.socketPair(), asSystem('socket pair')),
     closeFd: (fd) => translating(() => native.closeFd(fd), asSystem('close')),
