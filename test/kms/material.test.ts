@@ -97,6 +97,30 @@ t.test('material ends at its time, and the same comes back', async (t) => {
   t.ok((await kms.decrypt(ciphertext, {})).plaintext.equals(plaintext));
 });
 
+t.test(
+  'material that comes back enables its key, whatever it was before; over other material it does not',
+  async (t) => {
+    const { kms } = await external(t);
+    const material = randomBytes(32);
+    const expiresAt = new Date(Date.now() + DAY_MS).toISOString();
+    await kms.importMaterial('alias/x', await wrap(kms, 'alias/x', material));
+    await kms.disableKey('alias/x');
+    const again = { ...(await wrap(kms, 'alias/x', material)), expiresAt };
+    t.equal(
+      (await kms.importMaterial('alias/x', again)).state,
+      'disabled',
+      'it was there: only its time changes',
+    );
+    await kms.deleteMaterial('alias/x');
+    t.equal((await kms.importMaterial('alias/x', again)).state, 'enabled', 'after it was deleted');
+    await kms.disableKey('alias/x');
+    later(t, DAY_MS);
+    t.equal((await kms.describeKey('alias/x')).state, 'pendingImport');
+    const back = await kms.importMaterial('alias/x', await wrap(kms, 'alias/x', material));
+    t.equal(back.state, 'enabled', 'after its time');
+  },
+);
+
 t.test('a key is gone at its deletion date, and destroyed by the next change that meets it', async (t) => {
   const { kms, dir, keyId } = await external(t);
   await kms.scheduleDeletion(keyId, 7);
