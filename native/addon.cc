@@ -9,6 +9,7 @@
 // away, a hook closes every disk, which ends its threads and wipes its key.
 #include <napi.h>
 
+#include "addon/caller_verbs.h"
 #include "addon/data_key_handle.h"
 #include "addon/device_verbs.h"
 #include "addon/disk_handle.h"
@@ -45,6 +46,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("setAttribute", Napi::Function::New<setAttribute>(env));
   exports.Set("setIoFlusher", Napi::Function::New<setIoFlusher>(env));
   exports.Set("protectProcess", Napi::Function::New<protectProcess>(env));
+  exports.Set("peerCredentials", Napi::Function::New<peerCredentials>(env));
+  exports.Set("account", Napi::Function::New<account>(env));
   exports.Set("listeningSocket", Napi::Function::New<listeningSocket>(env));
   exports.Set("notifyManager", Napi::Function::New<notifyManager>(env));
   exports.Set("nbdConnect", Napi::Function::New<connectDevice>(env));

@@ -133,6 +133,20 @@ export interface KernelConnect extends KernelDevice {
 /** Where a socket listens: a path ('@name' in the abstract namespace), or an address and port. */
 export type SocketAddress = { readonly path: string } | { readonly host: string; readonly port: number };
 
+/** The process that connected a unix socket, as the kernel saw it then. */
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** An account of the system's user database; the groups are those that the database gives it, by their names. */
+export interface Account {
+  readonly uid: number;
+  readonly name: string;
+  readonly groups: readonly string[];
+}
+
 interface Addon {
   selfTest(): { cipher: string } | { failure: string };
   takeDataKey(secret: Buffer): DataKey;
@@ -150,6 +164,10 @@ interface Addon {
   setIoFlusher(): void;
   /** Makes the process undumpable; returns what else was asked for and refused, as in "lock memory: EPERM". */
   protectProcess(options: { lockMemory: boolean; oomScoreAdj: number }): string[];
+  /** Who connected the unix socket `fd` (SO_PEERCRED). */
+  peerCredentials(fd: number): PeerCredentials;
+  /** The account with this number or this name; null for none. It may wait for the database. */
+  account(which: number | string): Account | null;
   /** Where the listening stream socket `fd` listens; fails with NBD_ADDRESS for anything else. It is closed at exec. */
   listeningSocket(fd: number): SocketAddress;
   /** Sends `message` as one datagram to the socket at `path`, or '@name' (sd_notify(3)). */
@@ -274,6 +292,8 @@ function catalogued(native: Addon): Addon {
         () => native.listeningSocket(fd),
         (error) => fail('NBD_ADDRESS', { address: `descriptor ${fd}`, errno: errnoOf(error) }, error),
       ),
+    peerCredentials: (fd) => translating(() => native.peerCredentials(fd), asSystem('SO_PEERCRED')),
+    account: (which) => translating(() => native.account(which), asSystem('user database')),
     notifyManager: (options) => translating(() => native.notifyManager(options), asSystem('sd_notify')),
     nbdConnect: (options) => translating(() => native.nbdConnect(options), asNetlink('connect')),
     nbdReconfigure: (options) => translating(() => native.nbdReconfigure(options), asNetlink('reconfigure')),
