@@ -18,6 +18,7 @@ export type Group =
   | 'busy'
   | 'system'
   | 'protocol'
+  | 'denied'
   | 'internal';
 
 /** Exit code of a command that fails with an error of the group. 0 is success. */
@@ -32,6 +33,7 @@ export const EXIT_CODES: Readonly<Record<Group, number>> = {
   busy: 8,
   system: 9,
   protocol: 10,
+  denied: 11,
 };
 
 export type FactValue = string | number | bigint | boolean;
@@ -551,6 +553,33 @@ export const CATALOGUE = {
     'system',
     (f) => `${f.what} took longer than ${f.timeoutMs} ms`,
     'read the log of the attachment and the kernel log',
+  ),
+
+  // --- policies
+  POLICY_DENIED: entry<{ user: string; action: string; resource: string; why: string; facts: string }>(
+    'denied',
+    (f) => `${f.user} may not ${f.action} on ${f.resource}: ${f.why} (${f.facts})`,
+    'do it as the policy asks (sealdisk policy show NAME), or have root change the policy',
+  ),
+  POLICY_SYNTAX: entry<{ name: string; line: number; column: number; found: string; expected: string }>(
+    'usage',
+    (f) => `${f.name}:${f.line}:${f.column}: found ${f.found}, expected ${f.expected}`,
+    'correct it there (docs/policy.md has the language); nothing of it counts before',
+  ),
+  POLICY_NAME: entry<{ found: string }>(
+    'usage',
+    (f) => `"${f.found}" is not a name of a policy`,
+    'use 1 to 64 letters, digits, _ . - and begin with a letter or a digit',
+  ),
+  POLICY_NOT_FOUND: entry<{ name: string }>(
+    'missing',
+    (f) => `there is no policy ${f.name}`,
+    'see those that there are with sealdisk policy list',
+  ),
+  POLICY_STORE: entry<{ path: string; found: string; expected: string }>(
+    'denied',
+    (f) => `${f.path} is ${f.found}, expected ${f.expected}; all is denied until that is right`,
+    'see who changed it; then put it right, or delete the policy and add it again',
   ),
 
   // --- ours

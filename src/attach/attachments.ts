@@ -12,6 +12,9 @@ import { fileURLToPath } from 'node:url';
 import { readDisk } from '../disk/read.js';
 import { engine, type GateState } from '../engine/engine.js';
 import { fail, isFailure, SealdiskError } from '../errors.js';
+import { authorize } from '../policy/authorize.js';
+import { currentCaller } from '../policy/caller.js';
+import { subjectOf } from '../policy/subject.js';
 import { askControl, type ControlStatus } from './control.js';
 import {
   devicePath,
@@ -65,8 +68,15 @@ export interface Attachment {
 /** Attaches the disk; resolves when the device is usable. Fails as the server did. */
 export async function attach(request: Omit<AttachRequest, 'uuid'>): Promise<AttachmentState> {
   if (process.getuid?.() !== 0) fail('ATTACH_NOT_ROOT', { what: 'attach' });
+  const { header, token } = await readDisk(request.path);
+  const key = { uri: token.keyUri, id: token.keyId };
+  const environment = {
+    poolDir: request.poolDir,
+    env: process.env,
+    namedByOwner: request.expectedKey !== null,
+  };
+  await authorize(currentCaller(), 'ecs:AttachDisk', subjectOf(token, key), environment);
   if (!hasNbdDriver()) fail('KERNEL_NO_NBD', { why: 'no /sys/module/nbd' });
-  const { header } = await readDisk(request.path);
   const known = await aliveState(header.uuid);
   if (known) fail('ATTACH_ALREADY', { path: request.path, device: whereOf(known) });
   prepareFolder(header.uuid);

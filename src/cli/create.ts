@@ -1,9 +1,13 @@
 /** sealdisk create: a new disk. */
 
+import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { createDisk } from '../disk/create.js';
 import { DEFAULT_KEY_URI } from '../kms/local/ref.js';
 import { openProvider } from '../kms/registry.js';
+import { authorize } from '../policy/authorize.js';
+import { currentCaller } from '../policy/caller.js';
+import type { Subject } from '../policy/subject.js';
 import { absolute, action, argument, type CommonOptions, common, environmentOf } from './context.js';
 import { collectTag } from './key-labels.js';
 import { printJson, printLine } from './output.js';
@@ -35,7 +39,9 @@ export function register(program: Command): void {
     .option('--discard', 'let the disk have holes: what was never written reads as zeros');
   common(command, 'sealdisk create /var/lib/sealdisk/data.disk --size 10G --key alias/bar').action(
     action(async (file: string, options: Options) => {
-      const provider = await openProvider(options.key, { ...environmentOf(options), namedByOwner: true });
+      const environment = { ...environmentOf(options), namedByOwner: true };
+      await authorize(currentCaller(), 'ecs:CreateDisk', subjectOf(file, options), environment);
+      const provider = await openProvider(options.key, environment);
       try {
         const made = await createDisk(
           {
@@ -57,3 +63,12 @@ export function register(program: Command): void {
     }),
   );
 }
+
+const subjectOf = (file: string, { name, key, tag }: Options): Subject => ({
+  kind: 'disk',
+  id: '',
+  name: name || basename(file),
+  key: { uri: key },
+  system: false,
+  tags: tag,
+});

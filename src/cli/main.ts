@@ -22,6 +22,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   serve: () => import('./serve.js'),
   key: () => import('./key.js'),
   kms: () => import('./kms.js'),
+  policy: () => import('./policy.js'),
   'export-data-key': () => import('./export-data-key.js'),
 };
 

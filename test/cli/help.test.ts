@@ -26,6 +26,8 @@ const COMMANDS = [
   'kms access-key create',
   'kms backup',
   'kms root show',
+  'policy add',
+  'policy test',
   'export-data-key',
 ];
 
