@@ -6,7 +6,7 @@ import { errnoOf, fail } from '../../errors.js';
 import type { SecretBytes } from '../provider.js';
 import { writeAll } from './durable.js';
 import type { Argon2 } from './root/description.js';
-import { newArgon2, stretch } from './root/passphrase.js';
+import { stretch } from './root/passphrase.js';
 import { freeSecret } from './secret.js';
 
 const MAGIC = Buffer.from('SDKBACK1', 'latin1');
@@ -58,9 +58,12 @@ const MESSAGE = stream.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE;
 const FINAL = stream.crypto_secretstream_xchacha20poly1305_TAG_FINAL;
 const newState = (): Buffer => sodium.sodium_malloc(stream.crypto_secretstream_xchacha20poly1305_STATEBYTES);
 
-/** Begins a backup in the empty `file`; `passphrase` is freed. */
-export async function chunksInto(file: FileHandle, passphrase: SecretBytes): Promise<EntryWriter> {
-  const argon2 = newArgon2();
+/** Begins a backup in the empty `file`; `passphrase` is stretched as `argon2` says, and freed. */
+export async function chunksInto(
+  file: FileHandle,
+  passphrase: SecretBytes,
+  argon2: Argon2,
+): Promise<EntryWriter> {
   const header = Buffer.alloc(HEADER_BYTES);
   MAGIC.copy(header);
   header.writeUInt32BE(argon2.passes, PASSES_AT);

@@ -23,8 +23,9 @@ import { Deadline } from './deadline.js';
 import { syncFolder, writeSynced } from './durable.js';
 import { readWhole } from './files.js';
 import { withLock } from './lock.js';
-import { writeDescription } from './root/description.js';
+import { type Argon2, writeDescription } from './root/description.js';
 import { acquireRoot } from './root/held.js';
+import { newArgon2 } from './root/passphrase.js';
 import { protect, type Wish } from './root/protection.js';
 import { sealedFiles } from './root/rotate.js';
 import { KEY_BYTES } from './seal.js';
@@ -39,14 +40,22 @@ const CURRENT = 'root current';
 const OLD = 'root old';
 const NAME = /^(audit\.(log|head)|[a-z]+\/[A-Za-z0-9.-]+)$/;
 
-/** Writes the KMS in `dir` to the new file `path` under `passphrase`, which is freed. How many files it holds. */
-export async function backup(dir: string, path: string, passphrase: SecretBytes): Promise<number> {
+/**
+ * Writes the KMS in `dir` to the new file `path` under `passphrase`, which is freed. How many files it holds. The file
+ * says how its passphrase is stretched; tests that make many take less for it.
+ */
+export async function backup(
+  dir: string,
+  path: string,
+  passphrase: SecretBytes,
+  argon2: Argon2 = newArgon2(),
+): Promise<number> {
   const aside = `${path}.new`;
   await appendAudit(dir, { operation: 'BackupKms', key: '', outcome: 'ok' }, true);
   const parts = await snapshot(dir);
   const file = await create(aside);
   try {
-    const stream = await chunksInto(file, passphrase);
+    const stream = await chunksInto(file, passphrase, argon2);
     for (const { name, bytes } of parts) await stream.entry(name, bytes);
     await stream.end();
     await file.sync();
