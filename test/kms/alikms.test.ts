@@ -224,8 +224,9 @@ t.test('takes the RAM role of the ECS instance that it runs on', async (t) => {
   const child = fileURLToPath(new URL('./ecs-instance-child.js', import.meta.url));
   const words = ['-rn', 'sh', '-c', IN_NAMESPACE, process.execPath, child, await tempPool(t)];
   const { ALIBABA_CLOUD_ECS_METADATA_DISABLED: _, ...env } = process.env;
-  const { stdout } = await promisify(execFile)('unshare', words, { env });
+  const { stdout, stderr } = await promisify(execFile)('unshare', words, { env: { ...env, DEBUG: '*' } });
   t.equal(stdout, 'enabled');
+  t.notMatch(stderr, /httpx/, 'what was asked and answered is told to nobody');
 });
 
 t.test('a rewrap takes the key that the alias names now', async (t) => {

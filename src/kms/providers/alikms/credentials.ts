@@ -28,7 +28,7 @@ export class CredentialChain {
   /** Fails with KMS_PACKAGE. */
   static async load(): Promise<CredentialChain> {
     const name = '@alicloud/credentials';
-    const loaded = await optional('alikms', name, () => import('@alicloud/credentials'));
+    const loaded = await optional('alikms', name, () => quietly(() => import('@alicloud/credentials')));
     // A CommonJS module: whoever loads it may have put one `default` around another.
     type Maker = new () => Chain;
     const { default: inner } = loaded as unknown as { default: Maker | { default: Maker } };
@@ -56,5 +56,19 @@ export class CredentialChain {
     }
     this.#chain = undefined;
     throw new SealdiskError('KMS_CREDENTIALS', { keyUri, why: 'the SDK of Alibaba Cloud finds none' });
+  }
+}
+
+/**
+ * What it loads tells, by the `debug` package, whoever sets DEBUG all that it sends and gets: secrets and tokens, on
+ * standard error and so in the journal. It asks for DEBUG once, when it is loaded.
+ */
+async function quietly<T>(load: () => Promise<T>): Promise<T> {
+  const { DEBUG } = process.env;
+  delete process.env.DEBUG;
+  try {
+    return await load();
+  } finally {
+    if (DEBUG !== undefined) process.env.DEBUG = DEBUG;
   }
 }
