@@ -37,6 +37,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 
   exports.Set("selfTest", Napi::Function::New<selfTest>(env));
   exports.Set("takeDataKey", Napi::Function::New<DataKeyHandle::take>(env));
+  exports.Set("pbkdf2Sha256Of", Napi::Function::New<DataKeyHandle::pbkdf2Of>(env));
   exports.Set("openDisk", Napi::Function::New<DiskHandle::open>(env));
   exports.Set("transform", Napi::Function::New<transform>(env));
   exports.Set("tlsContext", Napi::Function::New<TlsContextHandle::open>(env));

@@ -138,6 +138,11 @@ export const CATALOGUE = {
     (f) => `${f.path}: what was written does not read back the same, first at byte ${f.atBytes} of its data`,
     'check the storage and its kernel log; the source is untouched, nothing was made',
   ),
+  CONVERT_NOT_PLAIN: entry<{ path: string; found: string }>(
+    'refused',
+    (f) => `${f.path} is ${f.found}, expected a plain file or block device`,
+    'see what it is with sealdisk info; nothing was changed',
+  ),
   CONVERT_CANCELLED: entry<Path>('refused', (f) => `${f.path}: stopped before it was done`, 'run it again'),
 
   // --- LUKS2 headers

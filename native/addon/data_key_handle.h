@@ -62,6 +62,28 @@ class DataKeyHandle final : public Napi::ObjectWrap<DataKeyHandle> {
     });
   }
 
+  // On the JS thread: its iterations are few.
+  static Napi::Value pbkdf2Of(const CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const Napi::Env env = info.Env();
+      const Napi::Object options = objectArgument(info, 0);
+      const Napi::Value given = member(options, "keys");
+      if (!given.IsArray()) invalid(env, "keys is not an array");
+      std::vector<const DataKey*> keys;
+      for (uint32_t i = 0; i < given.As<Napi::Array>().Length(); ++i) {
+        const Napi::Value key = given.As<Napi::Array>().Get(i);
+        if (!key.IsObject() || !key.As<Napi::Object>().InstanceOf(instanceOf(env).dataKey.Value()))
+          invalid(env, "keys holds something else");
+        keys.push_back(&Unwrap(key.As<Napi::Object>())->key(env));
+      }
+      std::vector<uint8_t> out(static_cast<size_t>(wholeNumber(options, "lengthBytes", 1, 64 * 1024)));
+      const auto iterations = static_cast<uint32_t>(wholeNumber(options, "iterations", 1, 100'000));
+      DataKey::pbkdf2Sha256Of(bytes(env, member(options, "before"), "before"), keys, bytes(env, member(options, "after"), "after"),
+                              bytes(env, member(options, "salt"), "salt"), iterations, out);
+      return Napi::Buffer<uint8_t>::Copy(env, out.data(), out.size());
+    });
+  }
+
   const DataKey& key(Napi::Env env) const {
     if (!key_) invalid(env, "the data key was wiped");
     return *key_;

@@ -38,7 +38,7 @@ const char* nameOf(Reason reason) noexcept {
 struct Running {
   Running(Fd from_, Fd to_, TransformOptions options)
       : from(std::move(from_)), to(std::move(to_)), transform(std::move(options)) {}
-  const Fd from, to;
+  Fd from, to;
   Transform transform;
 };
 
@@ -51,7 +51,12 @@ class TransformWork final : public Napi::AsyncWorker {
   const Napi::Promise::Deferred deferred;
 
  protected:
-  void Execute() override { end_ = running_->transform.run(); }
+  // A duplicate holds the locks of its file: it is not left to the garbage collector.
+  void Execute() override {
+    end_ = running_->transform.run();
+    running_->from.close();
+    running_->to.close();
+  }
   void OnOK() override {
     Napi::Object result = Napi::Object::New(Env());
     result.Set("reason", nameOf(end_.reason));
@@ -105,6 +110,7 @@ TransformOptions optionsOf(const Napi::Object& object, int fromFd, int toFd) {
   options.beginBytes = unsigned64(object, "beginBytes");
   options.sizeBytes = unsigned64(object, "sizeBytes");
   options.keepHoles = boolean(object, "keepHoles", false);
+  options.reread = boolean(object, "reread", false);
   if (!member(object, "fromBytes").IsUndefined()) options.fromBytes = unsigned64(object, "fromBytes");
   return options;
 }

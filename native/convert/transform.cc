@@ -1,5 +1,6 @@
 #include "convert/transform.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,7 +79,7 @@ struct Transform::Worker {
 };
 
 Transform::Transform(TransformOptions options) : options_(std::move(options)) {
-  const auto& [work, from, to, begin, size, fromBytes, keepHoles] = options_;
+  const auto& [work, from, to, begin, size, fromBytes, keepHoles, reread] = options_;
   if (!wholeSectors(from, begin, size) || !wholeSectors(to, begin, size))
     throw std::invalid_argument("the range is not whole sectors");
   if (keepHoles && from.key && from.sectorBytes != to.sectorBytes)
@@ -92,6 +93,10 @@ Transform::Transform(TransformOptions options) : options_(std::move(options)) {
 Transform::~Transform() = default;
 
 TransformEnd Transform::run() noexcept {
+  if (options_.reread) {
+    const auto& [fd, offset, sectorBytes, key, holes] = options_.to;
+    posix_fadvise(fd, static_cast<off_t>(offset + options_.beginBytes), static_cast<off_t>(options_.sizeBytes), POSIX_FADV_DONTNEED);
+  }
   std::vector<std::thread> threads;
   try {
     const SignalsBlocked blocked;
@@ -102,6 +107,8 @@ TransformEnd Transform::run() noexcept {
   work(*workers_[0]);
   for (auto& thread : threads) thread.join();
   workers_.clear();
+  options_.from.key = {};
+  options_.to.key = {};
   const std::lock_guard lock(mutex_);
   return end_;
 }
@@ -157,7 +164,7 @@ bool Transform::copyRun(Worker& worker, uint64_t begin, uint64_t end) noexcept {
 }
 
 bool Transform::compare(Worker& worker, uint64_t begin, uint64_t end) noexcept {
-  const auto& [work, from, to, rangeBegin, size, fromBytes, keepHoles] = options_;
+  const auto& [work, from, to, rangeBegin, size, fromBytes, keepHoles, reread] = options_;
   if (keepHoles && nextData(from, begin, end) >= end && nextData(to, begin, end) >= end) return true;
   if (!readPlain(from, begin, end, worker.data) || !readPlain(to, begin, end, worker.other)) return false;
   const size_t bytes = end - begin;

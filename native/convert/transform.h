@@ -39,6 +39,8 @@ struct TransformOptions {
   uint64_t fromBytes = UINT64_MAX;
   // What is a hole in `from` is not written: there `to` reads as zeros already. Both sides have sectors of one size.
   bool keepHoles = false;
+  // Before a comparison: what the page cache has of `to` is forgotten, so that it comes from the storage. Synced data only.
+  bool reread = false;
 };
 
 struct TransformEnd {
@@ -73,7 +75,7 @@ class Transform {
   bool write(uint64_t begin, const uint8_t* data, uint64_t bytes) noexcept;
   void end(TransformEnd how) noexcept;
 
-  const TransformOptions options_;
+  TransformOptions options_;  // run() ends with its keys wiped
   std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<uint64_t> next_{0}, doneBytes_{0};
   std::atomic<bool> ended_{false};

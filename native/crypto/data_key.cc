@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -30,6 +31,15 @@ Hash hmacSha256(std::span<const uint8_t> key, std::span<const uint8_t> message) 
   clearResidue();
   if (!made) throw std::bad_alloc();  // its arguments are valid: only memory can be missing
   return out;
+}
+
+void pbkdf2Sha256Over(std::span<const uint8_t> secret, std::span<const uint8_t> salt, uint32_t iterations,
+                      std::span<uint8_t> out) {
+  const int made = PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(secret.data()), static_cast<int>(secret.size()),
+                                     salt.data(), static_cast<int>(salt.size()), static_cast<int>(iterations),
+                                     EVP_sha256(), static_cast<int>(out.size()), out.data());
+  clearResidue();
+  if (made != 1) throw std::invalid_argument("PBKDF2 refused its salt, iterations or length");
 }
 
 // HKDF-SHA-256 (RFC 5869) without salt, for one block of output.
@@ -64,12 +74,16 @@ DataKey DataKey::take(std::span<uint8_t> source) {
 }
 
 void DataKey::pbkdf2Sha256(std::span<const uint8_t> salt, uint32_t iterations, std::span<uint8_t> out) const {
-  const auto key = bytes();
-  const int made = PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(key.data()), static_cast<int>(key.size()),
-                                     salt.data(), static_cast<int>(salt.size()), static_cast<int>(iterations),
-                                     EVP_sha256(), static_cast<int>(out.size()), out.data());
-  clearResidue();
-  if (made != 1) throw std::invalid_argument("PBKDF2 refused its salt, iterations or length");
+  pbkdf2Sha256Over(bytes(), salt, iterations, out);
+}
+
+void DataKey::pbkdf2Sha256Of(std::span<const uint8_t> before, std::span<const DataKey* const> keys, std::span<const uint8_t> after,
+                             std::span<const uint8_t> salt, uint32_t iterations, std::span<uint8_t> out) {
+  const SecureMemory text(before.size() + keys.size() * kDataKeyBytes + after.size());
+  uint8_t* at = std::copy(before.begin(), before.end(), text.data());
+  for (const DataKey* key : keys) at = std::copy_n(key->bytes().data(), kDataKeyBytes, at);
+  at = std::copy(after.begin(), after.end(), at);
+  pbkdf2Sha256Over({text.data(), at}, salt, iterations, out);
 }
 
 Hash DataKey::hmac(std::span<const uint8_t> label, std::span<const uint8_t> message) const {

@@ -24,6 +24,10 @@ class DataKey {
   // HMAC-SHA-256 of `message` under HKDF-SHA-256(key, no salt, info = label).
   std::array<uint8_t, 32> hmac(std::span<const uint8_t> label, std::span<const uint8_t> message) const;
 
+  // PBKDF2-HMAC-SHA-256 of `before`, the keys, `after`, as one text: how LUKS2 proves the record of a reencryption.
+  static void pbkdf2Sha256Of(std::span<const uint8_t> before, std::span<const DataKey* const> keys, std::span<const uint8_t> after,
+                             std::span<const uint8_t> salt, uint32_t iterations, std::span<uint8_t> out);
+
   std::span<const uint8_t, kDataKeyBytes> bytes() const noexcept;
   bool wiped() const noexcept { return !memory_; }
   void wipe() noexcept { memory_ = SecureMemory(); }

@@ -77,6 +77,14 @@ TEST("derives PBKDF2-HMAC-SHA-256 as Python's hashlib.pbkdf2_hmac does") {
         "fdaa0dae14fed2a6c4a701627094936f1a946c3fbd5e34c8622549b3f783e7d371dcb10910340d1fa427d06fab11ec7c");
 }
 
+TEST("derives PBKDF2-HMAC-SHA-256 of a text with keys in it") {
+  const DataKey key = exampleKey();
+  const DataKey* const keys[] = {&key, &key};
+  Bytes out(32);  // hashlib.pbkdf2_hmac('sha256', b'v2' + dk + dk + b'after', b'salt', 1000, 32)
+  DataKey::pbkdf2Sha256Of(text("v2"), keys, text("after"), text("salt"), 1000, out);
+  CHECK(toHex(out) == "eb3fcd06a9b51e973c5cac46775db8a7bcdbfbb177a0da7191f922d23e66e585");
+}
+
 // prk = hmac.digest(bytes(32), dk, 'sha256'); okm = hmac.digest(prk, label + b'\1', 'sha256')
 TEST("computes HMAC-SHA-256 under an HKDF key as Python's hmac does") {
   const DataKey key = exampleKey();

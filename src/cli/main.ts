@@ -12,6 +12,7 @@ interface CommandFile {
 
 const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   create: () => import('./create.js'),
+  encrypt: () => import('./encrypt.js'),
   attach: () => import('./attach.js'),
   detach: () => import('./detach.js'),
   resize: () => import('./resize.js'),

@@ -6,16 +6,22 @@
  */
 
 import { randomBytes, randomUUID } from 'node:crypto';
-import { type FileHandle, link, lstat, open, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import type { FileHandle } from 'node:fs/promises';
 import type { DataKey } from '../engine/engine.js';
-import { errnoOf, fail, isFailure } from '../errors.js';
+import { fail, isFailure } from '../errors.js';
 import type { KeyProvider, WrappedKey } from '../kms/provider.js';
 import { writeHeader } from '../luks2/copies.js';
-import { NEW_OFFSET_BYTES, newHeader } from '../luks2/create.js';
+import { NEW_OFFSET_BYTES, type NewHeader, newHeader } from '../luks2/create.js';
 import { orDiskIo } from '../luks2/file.js';
 import type { Luks2Header } from '../luks2/header.js';
-import { encodeToken, HEADER_MAC_SIZE_BYTES, objectIdOf, type SealdiskToken } from '../luks2/token.js';
+import {
+  encodeToken,
+  HEADER_MAC_SIZE_BYTES,
+  type ObjectKind,
+  objectIdOf,
+  type SealdiskToken,
+} from '../luks2/token.js';
+import { madeAside } from './aside.js';
 import { generateDataKey, sealOf } from './envelope.js';
 
 /** cryptsetup's own floor. The key is 512 random bits: iterations add nothing to that. */
@@ -24,6 +30,10 @@ const DIGEST_BYTES = 32;
 
 export interface NewDisk {
   readonly path: string;
+  /** A disk, when left out. */
+  readonly kind?: ObjectKind;
+  /** Id of what it is made from; from nothing, when left out. */
+  readonly source?: string;
   /** Payload bytes; rounded up to whole sectors. */
   readonly sizeBytes: bigint;
   readonly sectorSize: 512 | 4096;
@@ -43,60 +53,77 @@ export interface CreatedDisk {
   readonly holes: boolean;
 }
 
-/** Makes the disk. Fails with DISK_EXISTS, DISK_LABEL, DISK_IO or the provider's failure; then nothing was made. */
+/** A disk that has its key and its header, and no name yet. */
+export interface Unpublished {
+  readonly file: FileHandle;
+  /** The name that it is to have. */
+  readonly path: string;
+  /** Wiped when the disk is made. */
+  readonly key: DataKey;
+  /** Of the payload in the file. */
+  readonly offsetBytes: bigint;
+  readonly sizeBytes: bigint;
+  readonly sectorSize: 512 | 4096;
+  readonly holes: boolean;
+}
+
+/**
+ * Makes the disk, with what `fill` puts into its payload. Fails with DISK_EXISTS, DISK_LABEL, DISK_IO, the provider's
+ * failure or that of `fill`; then nothing was made.
+ */
 export async function createDisk(
   disk: NewDisk,
   provider: KeyProvider,
   timeoutMs: number,
+  fill: (disk: Unpublished) => Promise<void> = async () => {},
 ): Promise<CreatedDisk> {
-  const sector = BigInt(disk.sectorSize);
-  const sizeBytes = ((disk.sizeBytes + sector - 1n) / sector) * sector;
+  const { path, sectorSize, discard: holes } = disk;
+  const sizeBytes = wholeSectors(disk.sizeBytes, sectorSize);
   const uuid = randomUUID();
   checkLabels(disk, uuid);
-  const aside = await openAside(disk.path);
-  try {
-    await grow(aside.file, disk.path, BigInt(NEW_OFFSET_BYTES) + sizeBytes);
+  return madeAside(path, async ({ file }) => {
+    const offsetBytes = BigInt(NEW_OFFSET_BYTES);
+    await grow(file, path, offsetBytes + sizeBytes);
     const { key, wrapped } = await generateDataKey(provider, uuid, { timeoutMs });
     try {
       const header = await sealedHeader(disk, uuid, provider.keyUri, key, wrapped);
-      await writeHeader(aside.file.fd, disk.path, header);
-      await orDiskIo(disk.path, aside.file.sync());
+      await writeHeader(file.fd, path, header);
+      await fill({ file, path, key, offsetBytes, sizeBytes, sectorSize, holes });
+      await orDiskIo(path, file.sync());
     } finally {
       key.wipe();
     }
-    await publish(aside.path, disk.path);
-    return {
-      uuid,
-      path: disk.path,
-      sizeBytes,
-      sectorSize: disk.sectorSize,
-      keyUri: provider.keyUri,
-      keyId: wrapped.keyId,
-      holes: disk.discard,
-    };
-  } finally {
-    await aside.file.close();
-    await rm(aside.path, { force: true });
-  }
+    const { keyUri } = provider;
+    return { uuid, path, sizeBytes, sectorSize, keyUri, keyId: wrapped.keyId, holes };
+  });
 }
 
-async function sealedHeader(
+/** `bytes`, rounded up. */
+export const wholeSectors = (bytes: bigint, sectorSize: number): bigint => {
+  const sector = BigInt(sectorSize);
+  return ((bytes + sector - 1n) / sector) * sector;
+};
+
+/** The digest by which a header knows `key`, over fresh salt. */
+export async function digestFor(key: DataKey): Promise<NewHeader['digest']> {
+  const salt = randomBytes(DIGEST_BYTES);
+  const digest = await key.pbkdf2Sha256(salt, DIGEST_ITERATIONS, DIGEST_BYTES);
+  return { salt, digest, iterations: DIGEST_ITERATIONS };
+}
+
+/** The header of a new disk, proved by its key; not written yet. */
+export async function sealedHeader(
   disk: NewDisk,
   uuid: string,
   keyUri: string,
   key: DataKey,
   wrapped: WrappedKey,
 ): Promise<Luks2Header> {
-  const salt = randomBytes(DIGEST_BYTES);
-  const digest = await key.pbkdf2Sha256(salt, DIGEST_ITERATIONS, DIGEST_BYTES);
+  const digest = await digestFor(key);
   const token = tokenFor(disk, uuid, keyUri, wrapped);
+  const { sectorSize } = disk;
   const withMac = (headerMac: Buffer) =>
-    newHeader({
-      uuid,
-      sectorSize: disk.sectorSize,
-      digest: { salt, digest, iterations: DIGEST_ITERATIONS },
-      token: { ...token, headerMac },
-    });
+    newHeader({ uuid, sectorSize, digest, token: { ...token, headerMac } });
   return withMac(sealOf(withMac(token.headerMac), key));
 }
 
@@ -108,9 +135,9 @@ const tokenFor = (disk: NewDisk, uuid: string, keyUri: string, wrapped: WrappedK
   keyVersion: wrapped.keyVersion,
   wrappedKey: Buffer.from(wrapped.ciphertext),
   wrappedFor: '',
-  object: { kind: 'disk', id: objectIdOf('disk', uuid) },
+  object: { kind: disk.kind ?? 'disk', id: objectIdOf(disk.kind ?? 'disk', uuid) },
   name: disk.name,
-  source: '',
+  source: disk.source ?? '',
   createdAt: new Date().toISOString(),
   tags: disk.tags,
   holes: disk.discard,
@@ -119,7 +146,7 @@ const tokenFor = (disk: NewDisk, uuid: string, keyUri: string, wrapped: WrappedK
 });
 
 /** DISK_LABEL for a name or tags that a token cannot hold, before a KMS is asked for anything. */
-function checkLabels(disk: NewDisk, uuid: string): void {
+export function checkLabels(disk: NewDisk, uuid: string): void {
   const unasked: WrappedKey = { keyId: '-', keyVersion: '-', ciphertext: Buffer.alloc(1) };
   try {
     encodeToken(tokenFor(disk, uuid, 'local:-', unasked));
@@ -129,32 +156,8 @@ function checkLabels(disk: NewDisk, uuid: string): void {
   }
 }
 
-async function openAside(path: string): Promise<{ file: FileHandle; path: string }> {
-  const aside = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
-  try {
-    if (await lstat(path).catch(() => undefined)) fail('DISK_EXISTS', { path });
-    return { file: await open(aside, 'wx+', 0o600), path: aside };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
-    fail('DISK_IO', { path, errno: errnoOf(error) }, error);
-  }
-}
-
 async function grow(file: FileHandle, path: string, sizeBytes: bigint): Promise<void> {
   // More than Node can say is more than any file system holds.
   if (sizeBytes > BigInt(Number.MAX_SAFE_INTEGER)) fail('DISK_IO', { path, errno: 'EFBIG' });
   await orDiskIo(path, file.truncate(Number(sizeBytes)));
-}
-
-/** link(2) refuses a name that is taken, which rename(2) would replace. */
-async function publish(aside: string, path: string): Promise<void> {
-  try {
-    await link(aside, path);
-    const folder = await open(dirname(path));
-    await folder.sync().finally(() => folder.close());
-  } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === 'EEXIST') fail('DISK_EXISTS', { path }, error);
-    fail('DISK_IO', { path, errno }, error);
-  }
 }

@@ -32,6 +32,17 @@ export interface DataKey {
   wipe(): void;
 }
 
+/** A text with keys in it, to be digested. */
+export interface KeyedText {
+  readonly before: Uint8Array;
+  readonly keys: readonly DataKey[];
+  readonly after: Uint8Array;
+  readonly salt: Uint8Array;
+  /** At most 100 000: it blocks. */
+  readonly iterations: number;
+  readonly lengthBytes: number;
+}
+
 export interface DiskOptions {
   readonly path: string;
   /** Byte offset of the segment in the file, a multiple of `sectorSize`. */
@@ -150,6 +161,8 @@ export interface Account {
 interface Addon {
   selfTest(): { cipher: string } | { failure: string };
   takeDataKey(secret: Buffer): DataKey;
+  /** PBKDF2-HMAC-SHA-256 of `before`, the keys, `after`, as one text. */
+  pbkdf2Sha256Of(text: KeyedText): Buffer;
   openDisk(options: DiskOptions): EngineDisk;
   /** Its typed face, with the errors: transform.ts. */
   transform(options: TransformOptions): NativeTransform;
@@ -262,6 +275,8 @@ function catalogued(native: Addon): Addon {
     selfTest: () => native.selfTest(),
     takeDataKey: (secret) =>
       translating(() => native.takeDataKey(secret), asSystem('locked memory for a key')),
+    pbkdf2Sha256Of: (text) =>
+      translating(() => native.pbkdf2Sha256Of(text), asSystem('locked memory for a key')),
     openDisk: (options) =>
       cataloguedDisk(
         translating(

@@ -34,6 +34,8 @@ export interface TransformOptions {
   readonly fromBytes?: bigint;
   /** What is a hole in `from` is not written: `to` reads as zeros there already. */
   readonly keepHoles?: boolean;
+  /** Before a comparison: `to`, which is synced, is read from the storage, not from memory. */
+  readonly reread?: boolean;
 }
 
 export interface Transform {

@@ -1,26 +1,15 @@
 // src/engine/transform.ts: bulk work as the rooms above begin it. What it does to bytes: native/test/convert_transform.cc.
 
-import { createCipheriv, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { engine } from '#sealdisk/engine/engine.js';
 import { type Place, transform } from '#sealdisk/engine/transform.js';
+import { sealed } from './xts.js';
 
 const SECTOR = 4096;
 const OFFSET = 8192;
-
-/** AES-256-XTS of Node's OpenSSL, sector by sector: somebody else's, to compare with. */
-function sealed(plain: Buffer, key: Buffer): Buffer {
-  const sectors = [];
-  for (let at = 0; at < plain.length; at += SECTOR) {
-    const tweak = Buffer.alloc(16);
-    tweak.writeBigUInt64LE(BigInt(at / 512));
-    const cipher = createCipheriv('aes-256-xts', key, tweak);
-    sectors.push(cipher.update(plain.subarray(at, at + SECTOR)), cipher.final());
-  }
-  return Buffer.concat(sectors);
-}
 
 function place(t: Test, path: string, offsetBytes: number, secret?: Buffer): Place {
   const fd = openSync(path, 'r+');

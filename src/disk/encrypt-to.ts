@@ -1,0 +1,112 @@
+/**
+ * Copies that end encrypted: of a plain file into a new disk, and of an encrypted object under a fresh data key.
+ *
+ * Kept true: the copy gets its name when every byte of it was read back from the storage, deciphered and compared with its
+ * source, and not before; killed at any time it leaves nothing under the name. Plaintext stays in the engine's memory.
+ */
+
+import type { Place } from '../engine/transform.js';
+import type { KeyProvider } from '../kms/provider.js';
+import { orDiskIo } from '../luks2/file.js';
+import { withLock } from '../luks2/lock.js';
+import { openBacking } from './backing.js';
+import { type BulkOptions, runPiece } from './bulk.js';
+import { type CreatedDisk, createDisk, type NewDisk, type Unpublished, wholeSectors } from './create.js';
+import { unwrapDataKey } from './envelope.js';
+import { checkPlain, withPlain } from './plain.js';
+import type { DiskDescription } from './read.js';
+
+/** What is to be made; it is as large as its source, or larger where `sizeBytes` says so. */
+export interface CopyTarget extends Omit<NewDisk, 'sizeBytes' | 'sectorSize'> {
+  /** At least that of the source; the rest is noise, or zeros with `discard`. */
+  readonly sizeBytes?: bigint;
+}
+
+export interface EncryptTarget extends CopyTarget {
+  /** 4096 where that divides the source, else 512, when left out. */
+  readonly sectorSize?: 512 | 4096;
+}
+
+/** A source that is read in whole sectors; what it lacks of its last one is zeros. */
+interface Source {
+  readonly place: Place;
+  readonly sizeBytes: bigint;
+}
+
+/**
+ * A new encrypted disk with what the plain file or block device holds; with `discard` its holes stay holes. Fails with
+ * DISK_*, CONVERT_* or the provider's failure; then nothing was made, and the source is as it was in any case.
+ */
+export async function encryptTo(
+  plainPath: string,
+  target: EncryptTarget,
+  provider: KeyProvider,
+  options: BulkOptions,
+): Promise<CreatedDisk> {
+  return withPlain(plainPath, 'read', async (plain) => {
+    await checkPlain(plain);
+    const { path, sizeBytes } = plain;
+    const sectorSize = target.sectorSize ?? sectorSizeFor(sizeBytes);
+    const place = { path, fd: plain.file.fd, offsetBytes: 0n, sectorSize };
+    return copyInto({ ...target, sectorSize }, { place, sizeBytes }, provider, options);
+  });
+}
+
+/** The larger sector, where the payload is whole in it. */
+export const sectorSizeFor = (sizeBytes: bigint): 512 | 4096 => (sizeBytes % 4096n === 0n ? 4096 : 512);
+
+/**
+ * A copy of an encrypted object under a fresh data key, which `targetProvider` wraps. It has holes where the object has
+ * them and `target.discard` allows it. Fails as `encryptTo`, and with LUKS2_ALTERED.
+ */
+export async function reencryptTo(
+  disk: DiskDescription,
+  sourceProvider: KeyProvider,
+  target: CopyTarget,
+  targetProvider: KeyProvider,
+  options: BulkOptions,
+): Promise<CreatedDisk> {
+  const { path, offsetBytes, sizeBytes, sectorSize, holes } = disk;
+  const file = await openBacking(path, 'read');
+  try {
+    return await withLock(file.fd, path, 'shared', async () => {
+      const key = await unwrapDataKey(disk.header, sourceProvider, options);
+      try {
+        const place = { path, fd: file.fd, offsetBytes, sectorSize, key, holes };
+        return await copyInto({ ...target, sectorSize }, { place, sizeBytes }, targetProvider, options);
+      } finally {
+        key.wipe();
+      }
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+function copyInto(
+  target: CopyTarget & { readonly sectorSize: 512 | 4096 },
+  source: Source,
+  provider: KeyProvider,
+  options: BulkOptions,
+): Promise<CreatedDisk> {
+  const { sizeBytes } = source;
+  const disk = { ...target, sizeBytes: max(sizeBytes, target.sizeBytes ?? 0n) };
+  return createDisk(disk, provider, options.timeoutMs, (made) => fillFrom(source, made, options));
+}
+
+const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
+
+async function fillFrom(source: Source, made: Unpublished, options: BulkOptions): Promise<void> {
+  const { path, file, sectorSize, key, holes, offsetBytes } = made;
+  const range = {
+    from: source.place,
+    to: { path, fd: file.fd, offsetBytes, sectorSize, key, holes },
+    beginBytes: 0n,
+    sizeBytes: wholeSectors(source.sizeBytes, sectorSize),
+    fromBytes: source.sizeBytes,
+    keepHoles: holes,
+  };
+  await runPiece({ ...range, work: 'copy' }, 'copy', options);
+  await orDiskIo(path, file.datasync());
+  await runPiece({ ...range, work: 'compare', reread: true }, 'verify', options);
+}
