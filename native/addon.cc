@@ -1,7 +1,7 @@
 // The engine's face towards JavaScript (src/engine/engine.ts says the same in types). N-API only, here and in
 // native/addon; no work is done here.
 //
-// A few verbs on a few handles: DataKey, Disk, Connection, TlsContext, TlsSession. Native guards its own state: every
+// A few verbs on a few handles: DataKey, Disk, Connection, Copy, TlsContext, TlsSession. Native guards its own state: every
 // argument is checked, a closed handle refuses, closing twice is fine. An error carries `code`: an errno's name, a TLS_
 // code of the catalogue, or INVALID.
 //
@@ -10,6 +10,7 @@
 #include <napi.h>
 
 #include "addon/caller_verbs.h"
+#include "addon/copy_handle.h"
 #include "addon/data_key_handle.h"
 #include "addon/device_verbs.h"
 #include "addon/disk_handle.h"
@@ -32,6 +33,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   instance->dataKey = Napi::Persistent(DataKeyHandle::define(env));
   instance->disk = Napi::Persistent(DiskHandle::define(env));
   instance->connection = Napi::Persistent(ConnectionHandle::define(env));
+  instance->copy = Napi::Persistent(CopyHandle::define(env));
   instance->tlsContext = Napi::Persistent(TlsContextHandle::define(env));
   instance->tlsSession = Napi::Persistent(TlsSessionHandle::define(env));
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "addon/copy_handle.h"
 #include "addon/data_key_handle.h"
 #include "addon/glue.h"
 #include "addon/instance.h"
@@ -146,6 +147,8 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
         env, "EngineDisk",
         {InstanceAccessor<&DiskHandle::gate>("gate"), InstanceMethod<&DiskHandle::goLive>("goLive"),
          InstanceMethod<&DiskHandle::hang>("hang"), InstanceMethod<&DiskHandle::fail>("fail"),
+         InstanceMethod<&DiskHandle::hold>("hold"), InstanceMethod<&DiskHandle::release>("release"),
+         InstanceMethod<&DiskHandle::clone>("cloneTo"), InstanceMethod<&DiskHandle::copy>("copyTo"),
          InstanceMethod<&DiskHandle::resize>("resize"), InstanceMethod<&DiskHandle::serve>("serve"), InstanceMethod<&DiskHandle::stats>("stats"),
          InstanceMethod<&DiskHandle::close>("close")});
   }
@@ -227,6 +230,41 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
     return deferred.Promise();
   }
 
+  // Returns at once; the promise settles when no request is in flight.
+  Napi::Value hold(const CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    Disk& held = disk(env);
+    JsThread& js = instanceOf(env).js;
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    js.await(env);
+    ++holds_;
+    held.hold([&js, deferred] {
+      js.post([&js, deferred](Napi::Env env) {
+        js.settled(env);
+        deferred.Resolve(env.Undefined());
+      });
+    });
+    return deferred.Promise();
+  }
+
+  void release(const CallbackInfo& info) {
+    if (holds_ == 0) invalid(info.Env(), "the disk is not held");
+    --holds_;
+    if (disk_) disk_->release();
+  }
+
+  Napi::Value clone(const CallbackInfo& info) {
+    const Napi::Object options = objectArgument(info, 0);
+    disk(info.Env());
+    auto* worker = new CloneDisk(info.Env(), disk_, text(options, "path"));
+    worker->Queue();
+    return worker->deferred.Promise();
+  }
+
+  Napi::Value copy(const CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return CopyHandle::make(info.Env(), disk(info.Env()), info); });
+  }
+
   Napi::Value serve(const CallbackInfo& info) {
     return guarded(info.Env(), [&] { return ConnectionHandle::make(info.Env(), disk(info.Env()), info); });
   }
@@ -256,6 +294,7 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
   }
 
   std::shared_ptr<Disk> disk_;
+  size_t holds_ = 0;              // taken by hold() and not released
   Napi::ObjectReference closed_;  // the promise of close(), for those who call it again
 };
 

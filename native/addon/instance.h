@@ -52,7 +52,7 @@ struct Instance {
   explicit Instance(Napi::Env env) : js(env) {}
   JsThread js;
   std::set<std::shared_ptr<Disk>> disks;  // open ones
-  Napi::FunctionReference dataKey, disk, connection, tlsContext, tlsSession;
+  Napi::FunctionReference dataKey, disk, connection, copy, tlsContext, tlsSession;
 };
 
 inline Instance& instanceOf(Napi::Env env) { return *env.GetInstanceData<Instance>(); }

@@ -12,7 +12,9 @@
 
 #include "engine/arena.h"
 #include "engine/backing.h"
+#include "engine/clone.h"
 #include "engine/connection.h"
+#include "engine/event.h"
 #include "engine/limits.h"
 #include "engine/pool.h"
 #include "engine/spin.h"
@@ -116,6 +118,38 @@ void Disk::shut(Gate::State to, std::function<void()> wiped) {
   notifyConnections();
 }
 
+void Disk::hold(std::function<void()> still) { gate_.hold(std::move(still)); }
+
+void Disk::release() noexcept {
+  gate_.release();
+  notifyConnections();
+}
+
+int Disk::sync() noexcept {
+  if (readOnly_) return 0;
+  Event told;
+  SyncGroup::Member member;
+  member.owner = &told;
+  member.told = [](SyncGroup::Member* self) { static_cast<Event*>(self->owner)->set(); };
+  if (syncs_.join(&member)) member.leads = true;
+  else told.wait();
+  if (member.leads) syncs_.ended(fdatasync(fd_) == 0 ? 0 : errno);
+  return syncs_.lost();
+}
+
+uint64_t Disk::clone(const std::string& path) {
+  const std::lock_guard notClosing(closeMutex_);
+  if (fd_ < 0) failWith(EBADF, "the disk is closed");
+  return cloneFile(*this, path);
+}
+
+std::shared_ptr<CopyOut> Disk::copy(CopyOptions options, std::function<void(uint64_t)> begun, std::function<void(int)> ended) {
+  if (fd_ < 0) throw std::invalid_argument("the disk is closed");
+  std::erase_if(copying_, [](const auto& copy) { return copy->finished(); });
+  copying_.push_back(std::make_shared<CopyOut>(*this, std::move(options), std::move(begun), std::move(ended)));
+  return copying_.back();
+}
+
 void Disk::notifyConnections() {
   const std::lock_guard lock(connectionsMutex_);
   for (const auto& connection : connections_) connection->gateChanged();
@@ -146,8 +180,11 @@ int Disk::close() noexcept {
     const std::lock_guard lock(connectionsMutex_);
     connections.swap(connections_);
   }
+  for (const auto& copy : copying_) copy->cancel();
   for (const auto& connection : connections) connection->close();
   for (const auto& connection : connections) connection->join();
+  for (const auto& copy : copying_) copy->join();
+  copying_.clear();
   int error = syncs_.lost();
   if (!readOnly_ && fdatasync(fd_) != 0 && !error) error = errno;
   gate_.shut(Gate::State::failed, [] {});  // no pass is out: the key goes now

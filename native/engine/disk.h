@@ -4,9 +4,9 @@
 // writer waits), and an OFD lock from the segment to the end of the file (write; read when read-only), which makes any
 // second attachment fail. A Disk starts hung, without a key.
 //
-// Threads: open(), goLive(), shut(), resize(), serve() and close() belong to one control thread (Node's). Connection threads use
-// fd(), whole(), geometry(), sizeBytes(), gate(), ranges(), counters(), syncs() and mapped(), which are safe for all. Lock order: closeMutex_,
-// connectionsMutex_. The latter is only held around the list of connections.
+// Threads: open(), goLive(), shut(), resize(), serve(), copy() and close() belong to one control thread (Node's). Connection threads use
+// fd(), whole(), geometry(), sizeBytes(), gate(), ranges(), counters(), syncs(), copies() and mapped(), which are safe for all, as are hold(),
+// release(), sync() and clone(). Lock order: closeMutex_, connectionsMutex_. The latter is only held around the list of connections.
 #pragma once
 
 #include <atomic>
@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/copy_out.h"
 #include "engine/gate.h"
 #include "engine/mapped_file.h"
 #include "engine/range_lock.h"
@@ -71,6 +72,20 @@ class Disk {
   // To hung or failed. `wiped`: see Gate::shut.
   void shut(Gate::State to, std::function<void()> wiped);
 
+  // Parks new requests until release(), and keeps the key; see Gate::hold.
+  void hold(std::function<void()> still);
+  void release() noexcept;
+
+  // What has been answered goes to stable storage. Blocks. An errno, or 0.
+  int sync() noexcept;
+
+  // Makes the file at `path`, which must not be there, share this disk's blocks as they are at one instant. Blocks. How long requests
+  // were held, in nanoseconds. Throws std::system_error (EOPNOTSUPP, EXDEV, EINVAL where the file system cannot); then there is no file.
+  uint64_t clone(const std::string& path);
+
+  // Begins a copy of the file as it is at one instant, soon. Throws as CopyOut does, std::invalid_argument when closed.
+  std::shared_ptr<CopyOut> copy(CopyOptions options, std::function<void(uint64_t heldNs)> begun, std::function<void(int error)> ended);
+
   // Serves another size from now on, to the connections that are there, too. Who shrinks a disk does so when nobody uses
   // its end. Throws std::invalid_argument, std::system_error, DiskTooSmall when the file does not reach so far.
   void resize(uint64_t sizeBytes);
@@ -79,7 +94,7 @@ class Disk {
   // std::invalid_argument.
   std::shared_ptr<Connection> serve(ConnectionOptions options, std::function<void(const ConnectionEnd&)> ended);
 
-  // Ends the connections (requests in flight finish), syncs the file, wipes the key. Blocks; twice is fine, also from two
+  // Cancels copies, ends the connections (requests in flight finish), syncs the file, wipes the key. Blocks; twice is fine, also from two
   // threads, but nothing else may be called after it began. Returns the errno of the sync, or 0.
   int close() noexcept;
 
@@ -99,6 +114,7 @@ class Disk {
   RangeLock& ranges() noexcept { return ranges_; }
   DiskCounters& counters() noexcept { return counters_; }
   SyncGroup& syncs() noexcept { return syncs_; }
+  Copies& copies() noexcept { return copies_; }
   // Of the file as long as it was when the disk was opened.
   MappedFile& mapped() noexcept { return mapped_; }
   // Null where there is one processor only.
@@ -126,6 +142,8 @@ class Disk {
   RangeLock ranges_;
   DiskCounters counters_;
   SyncGroup syncs_;
+  Copies copies_;
+  std::vector<std::shared_ptr<CopyOut>> copying_;  // the control thread's
   MappedFile mapped_;
   std::mutex closeMutex_;  // held through close(): the second caller waits for the first
   std::mutex connectionsMutex_;

@@ -80,13 +80,15 @@ void Executor::begin(Job* job) noexcept {
     if (job->pass) return run(job);
     switch (disk_.gate().state()) {
       case Gate::State::live:
-        continue;  // it opened in between
+        if (!disk_.gate().held()) continue;  // it opened in between
+        break;
       case Gate::State::failed:
         return refuse(job, NbdErrno::io, "the disk's key is gone");
       case Gate::State::hung:
-        disk_.counters().parked.fetch_add(1, kRelaxed);
-        return parked_.push(job);
+        break;
     }
+    disk_.counters().parked.fetch_add(1, kRelaxed);
+    return parked_.push(job);
   }
 }
 
@@ -129,15 +131,33 @@ void Executor::run(Job* job) noexcept {
 }
 
 void Executor::goOn(Job* job) noexcept {
-  if (job->stage == Job::Stage::claim) return claimGranted(job);
+  if (job->stage == Job::Stage::claim || job->stage == Job::Stage::copy) return claimGranted(job);
   if (job->stage == Job::Stage::cipher) return ciphered(job);
   if (job->stage == Job::Stage::write) return ioEnded(job);
   if (job->sync.leads) return issue(job, Job::Stage::sync, IoOp::Kind::sync, nullptr, 0, 0);
   finish(job, onWire(disk_.syncs().lost()));
 }
 
+// A snapshot that is being copied gets what lies there first: false when that takes a while, and the job will go on. Of a trim,
+// a hint that may be long, nothing is done instead.
+bool Executor::copiedBefore(Job* job) noexcept {
+  const uint64_t offset = disk_.geometry().offsetBytes;
+  job->stage = Job::Stage::copy;
+  job->copied.begin = offset + job->claim.begin;
+  job->copied.end = offset + job->claim.end;
+  job->copied.told = [](CopyOut::Wait* wait) {
+    auto* owner = static_cast<Job*>(wait->owner);
+    owner->mailbox->goOn(owner);
+  };
+  if (job->request.command != Command::trim) return disk_.copies().pass(&job->copied);
+  if (disk_.copies().has(job->copied.begin, job->copied.end)) return true;
+  finish(job, NbdErrno::ok);
+  return false;
+}
+
 void Executor::claimGranted(Job* job) noexcept {
   const Request& request = job->request;
+  if (disk_.copies().any() && changes(request.command) && !copiedBefore(job)) return;
   switch (request.command) {
     case Command::read:
       return read(job);
@@ -210,8 +230,10 @@ void Executor::release(Job* job) noexcept {
   job->claim.granted = nullptr;
 }
 
-// What has ended on this disk goes to stable storage; the reply waits for it.
+// What has ended on this disk goes to stable storage; the reply waits for it. Neither the key nor a hold does: nothing more is
+// written.
 void Executor::sync(Job* job) noexcept {
+  job->pass.reset();
   if (const int error = disk_.syncs().lost()) return finish(job, onWire(error));
   job->stage = Job::Stage::sync;
   job->sync.told = [](SyncGroup::Member* member) {

@@ -1,10 +1,10 @@
 // Carries requests out: gate, range, cipher, disk, sync. One per connection.
 //
 // A request that finds the gate hung is parked with its payload and goes on, in order, when the gate opens, or ends in
-// EIO when it fails. A request that passed is in flight: it holds a Pass as long as it needs the key, and always ends.
+// EIO when it fails. A request that passed is in flight: it holds a Pass until its work on the file is done, and always ends.
 // BLOCK_STATUS needs no key and asks no gate: so a monitor hears the state of a disk that is hung.
 //
-// Owner: the connection's thread; only a claim, a sync or the crew reports from elsewhere, and goes through the mailbox. In
+// Owner: the connection's thread; only a claim, a copy, a sync or the crew reports from elsewhere, and goes through the mailbox. In
 // four files: executor.cc is the way of every request, executor_read.cc and executor_write.cc what each kind does on it,
 // executor_cipher.cc who does the cipher's work.
 #pragma once
@@ -51,7 +51,7 @@ class Executor {
   void refuse(Job* job, NbdErrno error, const char* why) noexcept;
 
   void ioEnded(Job* job) noexcept;
-  // What the job waited for has come: its claim, its turn in the sync group, or the crew.
+  // What the job waited for has come: its claim, a copy of what it overwrites, its turn in the sync group, or the crew.
   void goOn(Job* job) noexcept;
   void gateChanged() noexcept;
 
@@ -71,6 +71,7 @@ class Executor {
   bool fileIsWhole() noexcept;
   void run(Job* job) noexcept;
   void claimGranted(Job* job) noexcept;
+  bool copiedBefore(Job* job) noexcept;
   void prepare(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,
                uint64_t exportOffset) const noexcept;
   void issue(Job* job, Job::Stage stage, IoOp::Kind kind, uint8_t* data, uint64_t bytes,

@@ -10,7 +10,7 @@ Gate::~Gate() {
 
 std::optional<Gate::Pass> Gate::enter() noexcept {
   const std::lock_guard lock(mutex_);
-  if (state_ != State::live) return std::nullopt;
+  if (state_ != State::live || holds_ != 0) return std::nullopt;
   ++passes_;
   return Pass(this);
 }
@@ -20,13 +20,18 @@ Gate::State Gate::state() const noexcept {
   return state_;
 }
 
+bool Gate::held() const noexcept {
+  const std::lock_guard lock(mutex_);
+  return holds_ != 0;
+}
+
 void Gate::open(XtsKey key) {
-  std::vector<std::function<void()>> superseded;
+  Calls superseded;
   {
     const std::lock_guard lock(mutex_);
     if (passes_ == 0) key_ = std::move(key);
     state_ = State::live;
-    superseded.swap(waiting_);
+    superseded.swap(waitingForWipe_);
   }
   for (auto& call : superseded) call();
 }
@@ -36,7 +41,7 @@ void Gate::shut(State to, std::function<void()> wiped) {
     const std::lock_guard lock(mutex_);
     state_ = to;
     if (passes_ != 0) {
-      waiting_.push_back(std::move(wiped));
+      waitingForWipe_.push_back(std::move(wiped));
       return;
     }
     key_ = XtsKey();
@@ -44,15 +49,37 @@ void Gate::shut(State to, std::function<void()> wiped) {
   wiped();
 }
 
-void Gate::leave() noexcept {
-  std::vector<std::function<void()>> ready;
+void Gate::hold(std::function<void()> still) {
   {
     const std::lock_guard lock(mutex_);
-    if (--passes_ != 0 || state_ == State::live) return;
-    key_ = XtsKey();
-    ready.swap(waiting_);
+    ++holds_;
+    if (passes_ != 0) {
+      waitingForStillness_.push_back(std::move(still));
+      return;
+    }
   }
-  for (auto& call : ready) call();
+  still();
+}
+
+void Gate::release() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (holds_-- == 0) std::abort();
+}
+
+// Who waits for stillness is told also when its hold is over: it was still, once.
+void Gate::leave() noexcept {
+  Calls wiped, still;
+  {
+    const std::lock_guard lock(mutex_);
+    if (--passes_ != 0 || (state_ == State::live && waitingForStillness_.empty())) return;
+    still.swap(waitingForStillness_);
+    if (state_ != State::live) {
+      key_ = XtsKey();
+      wiped.swap(waitingForWipe_);
+    }
+  }
+  for (auto& call : wiped) call();
+  for (auto& call : still) call();
 }
 
 }  // namespace sealdisk

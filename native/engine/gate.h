@@ -4,7 +4,9 @@
 // holds a Pass, and the key is wiped when the last Pass has left, never under one. A Gate destroyed while passes are out
 // is a fault of ours, and aborts.
 //
-// Any thread may enter and leave. open() and shut() come from the disk's control thread. The one mutex guards all
+// A gate may be held, whatever its state is: a live one then parks what comes, as a hung one does, and keeps the key.
+//
+// Any thread may enter, leave, hold and release. open() and shut() come from the disk's control thread. The one mutex guards all
 // members and is held for a few instructions, never across I/O or a callback.
 #pragma once
 
@@ -47,9 +49,10 @@ class Gate {
   Gate& operator=(const Gate&) = delete;
   ~Gate();
 
-  // Empty unless live.
+  // Empty unless live and not held.
   std::optional<Pass> enter() noexcept;
   State state() const noexcept;
+  bool held() const noexcept;
 
   // Goes live. While passes of an earlier life are still out, the key that they use stays and `key` is dropped: it is
   // the same disk's, as its header's digest has shown.
@@ -59,14 +62,22 @@ class Gate {
   // went live again before that), on this thread or on that of the last Pass.
   void shut(State to, std::function<void()> wiped);
 
+  // Lets nobody in until release(). `still` is called once, when no pass is out, on this thread or on that of the last Pass.
+  // Holds add up: each has its release().
+  void hold(std::function<void()> still);
+  void release() noexcept;
+
  private:
+  using Calls = std::vector<std::function<void()>>;
+
   void leave() noexcept;
 
   mutable std::mutex mutex_;
   State state_ = State::hung;
   size_t passes_ = 0;
   XtsKey key_;
-  std::vector<std::function<void()>> waiting_;
+  size_t holds_ = 0;
+  Calls waitingForWipe_, waitingForStillness_;
 };
 
 }  // namespace sealdisk

@@ -1,6 +1,6 @@
 // One request on its way through the engine, from its header to its reply. A connection owns a fixed set of them.
 //
-// Owner: the connection's thread. While it waits, the RangeLock, the SyncGroup or the Backing hold a
+// Owner: the connection's thread. While it waits, the RangeLock, a CopyOut, the SyncGroup or the Backing hold a
 // pointer into it, so a job is never freed, only reused.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "engine/backing.h"
+#include "engine/copy_out.h"
 #include "engine/gate.h"
 #include "engine/limits.h"
 #include "engine/range_lock.h"
@@ -21,11 +22,11 @@ namespace sealdisk {
 class Mailbox;
 
 struct Job {
-  Job() noexcept { claim.owner = sync.owner = io.owner = this; }
+  Job() noexcept { claim.owner = copied.owner = sync.owner = io.owner = this; }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  enum class Stage : uint8_t { claim, read, punch, mergeHead, mergeTail, cipher, write, cache, sync };
+  enum class Stage : uint8_t { claim, copy, read, punch, mergeHead, mergeTail, cipher, write, cache, sync };
 
   Request request;
   NbdErrno verdict = NbdErrno::ok;
@@ -51,8 +52,9 @@ struct Job {
 
   std::optional<Gate::Pass> pass;
   RangeLock::Claim claim;
+  CopyOut::Wait copied;
   SyncGroup::Member sync;
-  Mailbox* mailbox = nullptr;  // of the connection; where claim, sync and crew report
+  Mailbox* mailbox = nullptr;  // of the connection; where claim, copies, sync and crew report
   IoOp io;
 
   // The reply: prepared by the executor, or null until the queue makes `whole`, which is all of it then.

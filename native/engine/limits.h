@@ -83,6 +83,23 @@ constexpr uint64_t kCrewWorthUsOfTwo = 100;  // of two processors the other one 
 // Buffers of one sendmsg: at most IOV_MAX; a reply takes two.
 constexpr size_t kReplyVectors = 256;
 
+// A hold ends when requests in flight have not ended in this time, and is tried again after a pause: it is not to be felt. Once in a
+// while one takes that long (a write of 64 MiB on a slow disk), so that the last try has more patience.
+constexpr uint64_t kHoldPatienceMs = 40;
+constexpr uint64_t kHoldPauseMs = 60;
+constexpr int kHoldTries = 30;
+constexpr uint64_t kLastHoldPatienceMs = 2'000;
+
+// A copy before write is made by chunks: the smaller, the less a small write waits for; a map has a bit for each.
+constexpr uint64_t kCopyChunkBytes = 64 * KiB;
+// So many at once, where nobody waits.
+constexpr uint64_t kCopyRunBytes = 512 * KiB;
+// While the disk is used, a copy rests for so many times what its last step took, and no longer than this.
+constexpr uint64_t kCopyGivesWay = 3;
+constexpr uint64_t kCopyPauseMaxNs = 50'000'000;
+// What has been copied begins its way to storage in pieces of this size.
+constexpr uint64_t kCopyWriteOutBytes = 8 * MiB;
+
 // Entries of a connection's ring: each job has one operation at a time; the rest are the polls.
 constexpr unsigned kRingEntries = 512;
 
@@ -101,6 +118,7 @@ static_assert(kServedMaxBytes + 3 * kPageBytes <= kArenaBytes, "a request with t
 static_assert(kArenaHotBytes <= kArenaBytes && kArenaBytes % kPageBytes == 0);
 static_assert(kZeroPieceBytes % kPageBytes == 0 && kZeroPieceBytes + kPageBytes <= kArenaBytes);
 static_assert(kSocketPairMinBytes <= kSocketPairMaxBytes);
+static_assert(kCopyRunBytes % kCopyChunkBytes == 0 && kCopyChunkBytes % kPageBytes == 0);
 static_assert(kReplyVectors <= 1024, "IOV_MAX");
 static_assert(kJobsPerConnection + 8 <= kRingEntries);
 

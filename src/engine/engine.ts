@@ -8,6 +8,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { errnoOf, fail } from '../errors.js';
+import { type CopyTarget, cataloguedCopy, type EngineCopy } from './copy.js';
 import {
   cataloguedContext,
   nativeSession,
@@ -17,6 +18,7 @@ import {
 } from './tls.js';
 import type { NativeTransform, TransformOptions } from './transform.js';
 
+export type { CopyTarget, EngineCopy } from './copy.js';
 export type { TlsContext, TlsOptions, TlsProgress, TlsSession } from './tls.js';
 
 export type GateState = 'live' | 'hung' | 'failed';
@@ -116,6 +118,20 @@ export interface EngineDisk {
   hang(): Promise<void>;
   /** As `hang`, but parked and new requests are answered with EIO. */
   fail(): Promise<void>;
+  /** Parks new requests until `release`, the key stays; resolves when those in flight have ended. Each has its `release`. */
+  hold(): Promise<void>;
+  release(): void;
+  /**
+   * Makes the file `path`, which must not be there, share this disk's blocks as they are at one instant; it is on stable
+   * storage, its folder is the caller's to sync. How long requests were held, in ms. Fails with DISK_IO and the errno
+   * (EOPNOTSUPP, EXDEV, EINVAL: the file system cannot); then there is no file.
+   */
+  cloneTo(target: { readonly path: string }): Promise<number>;
+  /**
+   * As `cloneTo`, by copying: chunks are copied before they are overwritten, the rest behind. `begun` and `done` fail with DISK_IO
+   * and the errno (EEXIST: a file was there; ESTALE: nothing to go on with). Both files are the caller's to remove.
+   */
+  copyTo(target: CopyTarget): EngineCopy;
   /** Serves another size from now on, to connections that are there, too; the file must reach so far (DISK_TOO_SMALL). */
   resize(sizeBytes: bigint): void;
   serve(options: ServeOptions): Connection;
@@ -255,6 +271,17 @@ function cataloguedDisk(native: EngineDisk, path: string): EngineDisk {
     goLive: (key) => translating(() => native.goLive(key), asSystem('key schedule')),
     hang: () => native.hang(),
     fail: () => native.fail(),
+    hold: () => native.hold(),
+    release: () => native.release(),
+    cloneTo: (target) =>
+      native
+        .cloneTo(target)
+        .catch((error) => fail('DISK_IO', { path: target.path, errno: errnoOf(error) }, error)),
+    copyTo: (target) =>
+      cataloguedCopy(
+        translating(() => native.copyTo(target), asSystem('copy of a disk')),
+        target.path,
+      ),
     resize: (sizeBytes) =>
       translating(
         () => native.resize(sizeBytes),

@@ -5,7 +5,7 @@ import { readFileSync, truncateSync } from 'node:fs';
 import t from 'tap';
 import { engine } from '#sealdisk/engine/engine.js';
 import { CMD } from './raw-client.js';
-import { connect, diskFile, eventually, OFFSET } from './rig.js';
+import { connect, diskFile, eventually, OFFSET, SIZE } from './rig.js';
 
 t.test('a data key is taken once and its source is overwritten', async (t) => {
   const source = randomBytes(64);
@@ -63,6 +63,36 @@ t.test('a plain disk serves what lies in its file, and goes live without a key',
   const encrypted = engine().openDisk(diskFile(t.testdir()));
   t.throws(() => encrypted.goLive(), { code: 'INVALID' });
   await encrypted.close();
+});
+
+t.test('a disk that is held parks, and a copy is of the instant when it began', async (t) => {
+  const options = { ...diskFile(t.testdir()), plain: true };
+  const disk = engine().openDisk(options);
+  disk.goLive();
+  const { client } = connect(disk);
+  const before = randomBytes(1 << 20);
+  t.equal(await client.write(0, before), 0);
+  await disk.hold();
+  const written = client.write(0, randomBytes(1 << 20));
+  await eventually(() => disk.stats().parked === 1);
+  const path = `${options.path}-copy`;
+  const target = { path, bitmapPath: `${path}.map` };
+  const copy = disk.copyTo(target);
+  t.ok((await copy.begun) > 0);
+  disk.release();
+  t.equal(await written, 0);
+  await copy.done;
+  t.same(copy.progress(), { copiedBytes: BigInt(OFFSET + SIZE), totalBytes: BigInt(OFFSET + SIZE) });
+  t.ok(
+    readFileSync(path)
+      .subarray(OFFSET, OFFSET + before.length)
+      .equals(before),
+  );
+  t.throws(() => disk.release(), { code: 'INVALID' });
+  await t.rejects(disk.copyTo(target).begun, { code: 'DISK_IO', facts: { errno: 'EEXIST' } });
+  await t.rejects(disk.copyTo({ ...target, resume: true, path: `${path}-not` }).done, { code: 'DISK_IO' });
+  await t.rejects(disk.cloneTo({ path }), { code: 'DISK_IO', facts: { path, errno: 'EEXIST' } });
+  await disk.close();
 });
 
 t.test('a disk that is held, missing or short is refused by its own code', async (t) => {
