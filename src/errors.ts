@@ -86,6 +86,11 @@ export const CATALOGUE = {
 
   // --- files and disks
   DISK_NOT_FOUND: entry<Path>('missing', (f) => `${f.path}: no such disk`, 'check the path'),
+  DISK_AMBIGUOUS: entry<{ word: string; paths: string }>(
+    'usage',
+    (f) => `${f.word} names several objects: ${f.paths}`,
+    'name one of them by its id or its path',
+  ),
   DISK_EXISTS: entry<Path>(
     'busy',
     (f) => `${f.path} already exists`,
@@ -110,6 +115,21 @@ export const CATALOGUE = {
     'refused',
     (f) => `${f.path} is wrapped by key ${f.found}, --key names ${f.expected}`,
     'do not trust this disk unless you know that its key was changed; then name that key',
+  ),
+  DISK_DERIVE: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `nothing is made from ${f.path}: ${f.why}`,
+    'see docs/guide.md; nothing was changed',
+  ),
+  DISK_PLAIN: entry<{ path: string; what: string }>(
+    'refused',
+    (f) => `${f.path} is a plain disk: ${f.what}`,
+    'encrypt it first: sealdisk encrypt',
+  ),
+  DISK_ATTACHED: entry<{ path: string; where: string }>(
+    'busy',
+    (f) => `${f.path} is in service (${f.where})`,
+    'detach it first',
   ),
   DISK_RESIZE: entry<{ path: string; why: string }>(
     'refused',

@@ -9,12 +9,10 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, openSync, realpathSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { readDisk } from '../disk/read.js';
+import { readObject } from '../disk/object.js';
 import { engine, type GateState } from '../engine/engine.js';
 import { fail, isFailure, SealdiskError } from '../errors.js';
-import { authorize } from '../policy/authorize.js';
-import { currentCaller } from '../policy/caller.js';
-import { subjectOf } from '../policy/subject.js';
+import { mayTouch } from '../pool/may.js';
 import { askControl, type ControlStatus } from './control.js';
 import {
   devicePath,
@@ -68,20 +66,17 @@ export interface Attachment {
 /** Attaches the disk; resolves when the device is usable. Fails as the server did. */
 export async function attach(request: Omit<AttachRequest, 'uuid'>): Promise<AttachmentState> {
   if (process.getuid?.() !== 0) fail('ATTACH_NOT_ROOT', { what: 'attach' });
-  const { header, token } = await readDisk(request.path);
-  const key = { uri: token.keyUri, id: token.keyId };
-  const environment = {
-    poolDir: request.poolDir,
-    env: process.env,
-    namedByOwner: request.expectedKey !== null,
-  };
-  await authorize(currentCaller(), 'ecs:AttachDisk', subjectOf(token, key), environment);
+  const object = await readObject(request.path);
+  const { poolDir, expectedKey } = request;
+  const environment = { poolDir, env: process.env, namedByOwner: expectedKey !== null };
+  await mayTouch('ecs:AttachDisk', object, environment);
   if (!hasNbdDriver()) fail('KERNEL_NO_NBD', { why: 'no /sys/module/nbd' });
-  const known = await aliveState(header.uuid);
+  const { uuid } = object;
+  const known = await aliveState(uuid);
   if (known) fail('ATTACH_ALREADY', { path: request.path, device: whereOf(known) });
-  prepareFolder(header.uuid);
-  const log = openSync(logPath(header.uuid), 'a', 0o600);
-  const child = fork(SUPERVISOR, [JSON.stringify({ ...request, uuid: header.uuid })], {
+  prepareFolder(uuid);
+  const log = openSync(logPath(uuid), 'a', 0o600);
+  const child = fork(SUPERVISOR, [JSON.stringify({ ...request, uuid })], {
     detached: true,
     stdio: ['ignore', log, log, 'ipc'],
     cwd: '/',
@@ -181,7 +176,7 @@ async function deviceOf(target: string): Promise<Detached> {
 async function uuidOf(target: string): Promise<string | undefined> {
   const index = indexOf(target);
   if (index !== undefined) return UUID.exec(ownerOf(index) ?? '')?.[0];
-  return (await readDisk(target)).header.uuid;
+  return (await readObject(target)).uuid;
 }
 
 async function findState(target: string): Promise<AttachmentState> {

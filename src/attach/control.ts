@@ -7,19 +7,23 @@
 
 import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { InService } from '../disk/in-service.js';
+import type { LabelChange } from '../disk/relabel.js';
 import type { SizeChange } from '../disk/resize.js';
 import type { RewrapWish } from '../disk/rewrap.js';
-import type { ServedDisk, ServedDiskStatus } from '../disk/served-disk.js';
+import type { ServedDiskStatus } from '../disk/served-disk.js';
 import { type Code, catalogued, fail, SealdiskError } from '../errors.js';
 import { controlPath } from './state.js';
 
-const REQUEST_MAX_BYTES = 4096;
+/** Fifty tags of the longest make some 20 KiB. */
+const REQUEST_MAX_BYTES = 65_536;
 
 export type ControlRequest =
   | { verb: 'status' }
   | { verb: 'detach'; force: boolean }
   | { verb: 'resize'; change: SizeChange; force: boolean }
-  | { verb: 'rewrap'; wish: RewrapWish };
+  | { verb: 'rewrap'; wish: RewrapWish }
+  | { verb: 'relabel'; change: LabelChange };
 
 export interface ControlStatus extends ServedDiskStatus {
   readonly serverPid: number;
@@ -33,7 +37,7 @@ export interface ControlStatus extends ServedDiskStatus {
 }
 
 /** What a serving process says of its disk. */
-export function statusOf(served: ServedDisk): ControlStatus {
+export function statusOf(served: InService): ControlStatus {
   const stats = served.engineDisk.stats();
   return {
     ...served.status,
@@ -89,6 +93,7 @@ function parse(text: string): ControlRequest {
     return { verb: 'resize', change: parseChange(request.change), force: request.force === true };
   }
   if (request.verb === 'rewrap') return { verb: 'rewrap', wish: parseWish(request.wish) };
+  if (request.verb === 'relabel') return { verb: 'relabel', change: parseLabels(request.change) };
   return fail('USAGE', { what: 'unknown control request' });
 }
 
@@ -96,6 +101,15 @@ function parseWish(found: unknown): RewrapWish {
   const { keyUri, force } = (found ?? {}) as { keyUri?: unknown; force?: unknown };
   if (keyUri !== null && typeof keyUri !== 'string') return fail('USAGE', { what: 'unknown key' });
   return { keyUri, force: force === true };
+}
+
+function parseLabels(found: unknown): LabelChange {
+  const { name, tags } = (found ?? {}) as { name?: unknown; tags?: unknown };
+  const known = typeof tags === 'object' && tags !== null ? Object.entries(tags) : [];
+  if (known.some(([, value]) => typeof value !== 'string' && value !== null)) {
+    return fail('USAGE', { what: 'unknown tags' });
+  }
+  return { ...(typeof name === 'string' ? { name } : {}), tags: Object.fromEntries(known) };
 }
 
 function parseChange(found: unknown): SizeChange {

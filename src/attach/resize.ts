@@ -6,9 +6,11 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { readDisk } from '../disk/read.js';
+import { readObject } from '../disk/object.js';
 import { type Resized, resizeDetached, type SizeChange } from '../disk/resize.js';
 import { fail, isFailure } from '../errors.js';
+import type { ProviderEnvironment } from '../kms/provider.js';
+import { mayTouch } from '../pool/may.js';
 import { find } from './attachments.js';
 import { askControl } from './control.js';
 import { devicePath, findDevice, indexOf } from './kernel-device.js';
@@ -18,11 +20,18 @@ const RESIZE_TIMEOUT_MS = 60_000;
 const RETURN_TIMEOUT_MS = 10_000;
 
 /** Resizes the disk at `target`, a path or /dev/nbdN. Fails with DISK_*, LUKS2_*, KERNEL_NETLINK or ATTACH_*. */
-export async function resize(target: string, change: SizeChange, force: boolean): Promise<Resized> {
+export async function resize(
+  target: string,
+  change: SizeChange,
+  force: boolean,
+  environment: ProviderEnvironment,
+): Promise<Resized> {
   const attachment = await find(target);
   if (!attachment && indexOf(target) !== undefined) fail('ATTACH_NOT_ATTACHED', { target });
   const path = attachment?.path ?? target;
-  const uuid = attachment?.uuid ?? (await readDisk(path)).header.uuid;
+  const object = await readObject(path);
+  await mayTouch('ecs:ResizeDisk', object, environment);
+  const { uuid } = object;
   const endsMs = performance.now() + RETURN_TIMEOUT_MS;
   for (;;) {
     const done = await askControl<Resized>(uuid, { verb: 'resize', change, force }, RESIZE_TIMEOUT_MS);

@@ -7,16 +7,14 @@
  */
 
 import type { Server } from 'node:net';
-import { providerFor } from '../disk/provider.js';
-import { type DiskDescription, readDisk } from '../disk/read.js';
-import { ready } from '../disk/ready.js';
-import { Resizer } from '../disk/resize.js';
-import { Rewrapper } from '../disk/rewrap.js';
-import { ServedDisk, type ServedDiskOptions } from '../disk/served-disk.js';
+import type { InService } from '../disk/in-service.js';
+import { readObject, type StoredObject } from '../disk/object.js';
+import { putInService, servedReadOnly } from '../disk/put-in-service.js';
+import type { ServedDiskOptions } from '../disk/served-disk.js';
 import { engine, type GateState, type KernelConnect, type KernelDevice } from '../engine/engine.js';
 import { fail } from '../errors.js';
 import type { Log } from '../log.js';
-import { type ControlRequest, serveControl, statusOf } from './control.js';
+import { type ControlRequest, serveControl } from './control.js';
 import {
   DEAD_CONNECTION_TIMEOUT_S,
   devicePath,
@@ -27,6 +25,7 @@ import {
   waitUsable,
 } from './kernel-device.js';
 import { type AttachmentState, type AttachRequest, removeFolder, writeState } from './state.js';
+import { Verbs } from './verbs.js';
 
 const USABLE_TIMEOUT_MS = 10_000;
 
@@ -34,24 +33,21 @@ export class AttachmentServer {
   #control: Server | undefined;
   #index: number | undefined;
   #detaching = false;
-  readonly #resizer: Resizer;
-  readonly #rewrapper: Rewrapper;
+  readonly #verbs: Verbs;
 
   private constructor(
     private readonly request: AttachRequest,
-    private readonly served: ServedDisk,
+    private readonly served: InService,
     private readonly log: Log,
     private readonly onDetached: () => void,
   ) {
-    this.#resizer = new Resizer(served, {
-      user: () => (this.#index === undefined ? undefined : userOf(this.#index)),
-      show: (sizeBytes) => this.show(sizeBytes),
-    });
     const { poolDir, expectedKey } = request;
-    this.#rewrapper = new Rewrapper(served, {
+    this.#verbs = new Verbs(served, {
       environment: { poolDir, env: process.env },
       pinned: expectedKey !== null,
-      show: () => this.record(served.sizeBytes),
+      user: () => (this.#index === undefined ? undefined : userOf(this.#index)),
+      show: (sizeBytes) => this.show(sizeBytes),
+      record: () => this.record(),
     });
   }
 
@@ -62,18 +58,18 @@ export class AttachmentServer {
     log: Log,
     onDetached: () => void,
   ): Promise<{ server: AttachmentServer; state: AttachmentState }> {
-    const found = await readDisk(request.path);
-    checkIdentity(found, request);
-    const options = servedOptionsOf(request, takeover);
+    const object = await readObject(request.path);
+    checkIdentity(object, request);
+    const readOnly = servedReadOnly(object, request.readOnly);
+    const asked = { ...request, readOnly };
+    const options = servedOptionsOf(asked, takeover);
     const { poolDir, expectedKey, kmsWaitMs } = request;
     const choice = { poolDir, env: process.env, expectedKey, kmsWaitMs: takeover ? 0 : kmsWaitMs };
-    const provider = await providerFor(found, choice, log);
-    const disk = await ready(found, provider, options, log);
     let server: AttachmentServer | undefined;
-    const served = await ServedDisk.open(disk, provider, options, log, (gate) => server?.gateChanged(gate));
-    server = new AttachmentServer(request, served, log, onDetached);
+    const served = await putInService(object, choice, options, log, (gate) => server?.gateChanged(gate));
+    server = new AttachmentServer(asked, served, log, onDetached);
     try {
-      return { server, state: await server.connect(disk) };
+      return { server, state: await server.connect() };
     } catch (error) {
       await server.giveUp(takeover);
       throw error;
@@ -89,10 +85,11 @@ export class AttachmentServer {
   }
 
   /** Gives the kernel a socket: of a new device, or of the one that a dead server left. */
-  private async connect(disk: DiskDescription): Promise<AttachmentState> {
+  private async connect(): Promise<AttachmentState> {
     const left = findDevice(this.request.uuid);
+    const { sizeBytes } = this.served;
     const [ours, kernels] = engine().socketPair();
-    const config = { ...this.config(disk.sizeBytes), fd: kernels };
+    const config = { ...this.config(sizeBytes), fd: kernels };
     try {
       const connection = this.served.engineDisk.serve({ fd: ours, readOnly: this.request.readOnly });
       connection.ended.then((end) => this.connectionEnded(end.reason));
@@ -102,8 +99,8 @@ export class AttachmentServer {
       engine().closeFd(kernels);
     }
     setIoTimeout(this.#index, this.served.engineDisk.gate);
-    await waitUsable(this.#index, disk.sizeBytes, USABLE_TIMEOUT_MS);
-    const state = this.describe(disk, this.#index);
+    await waitUsable(this.#index, sizeBytes, USABLE_TIMEOUT_MS);
+    const state = this.describe(this.#index);
     this.#control = await serveControl(this.request.uuid, (asked) => this.handle(asked));
     await writeState(state);
     const event = left === undefined ? 'attached' : 'taken_over';
@@ -113,7 +110,7 @@ export class AttachmentServer {
 
   /** What the kernel is told of the device, but for its socket. */
   private config(sizeBytes: bigint): KernelDevice {
-    const { header, holes, sectorSize } = this.served.disk;
+    const { uuid, holes, sectorSize } = this.served.facts;
     const { readOnly, discard } = this.request;
     return {
       sizeBytes,
@@ -121,7 +118,7 @@ export class AttachmentServer {
       readOnly,
       trim: discard && holes && !readOnly,
       deadConnectionTimeoutS: DEAD_CONNECTION_TIMEOUT_S,
-      backendIdentifier: header.uuid,
+      backendIdentifier: uuid,
     };
   }
 
@@ -140,17 +137,18 @@ export class AttachmentServer {
     return left;
   }
 
-  private describe(disk: DiskDescription, index: number): AttachmentState {
+  private describe(index: number): AttachmentState {
+    const { keyUri, keyId, name } = this.served.facts;
     return {
       request: this.request,
       index,
       device: devicePath(index),
       address: null,
       serverPid: process.pid,
-      keyUri: disk.token.keyUri,
-      keyId: disk.token.keyId,
-      name: disk.token.name,
-      sizeBytes: disk.sizeBytes.toString(),
+      keyUri,
+      keyId,
+      name,
+      sizeBytes: `${this.served.sizeBytes}`,
       attachedAt: new Date().toISOString(),
     };
   }
@@ -164,9 +162,9 @@ export class AttachmentServer {
   }
 
   /** What is recorded is as the disk is by now. */
-  private async record(sizeBytes: bigint): Promise<void> {
+  private async record(sizeBytes = this.served.sizeBytes): Promise<void> {
     if (this.#index === undefined || this.#detaching) return;
-    await writeState({ ...this.describe(this.served.disk, this.#index), sizeBytes: `${sizeBytes}` });
+    await writeState({ ...this.describe(this.#index), sizeBytes: `${sizeBytes}` });
   }
 
   private gateChanged(gate: GateState): void {
@@ -174,16 +172,7 @@ export class AttachmentServer {
   }
 
   private async handle(request: ControlRequest): Promise<unknown> {
-    switch (request.verb) {
-      case 'status':
-        return statusOf(this.served);
-      case 'detach':
-        return this.detach(request.force);
-      case 'resize':
-        return this.#resizer.resize(request.change, request.force);
-      case 'rewrap':
-        return this.#rewrapper.rewrap(request.wish);
-    }
+    return request.verb === 'detach' ? this.detach(request.force) : this.#verbs.carryOut(request);
   }
 
   /** Takes the device away. Refused while it is used, unless forced: then what is parked fails first. */
@@ -232,7 +221,7 @@ const servedOptionsOf = (request: AttachRequest, takeover: boolean): ServedDiskO
 });
 
 /** Between the command and the server the file may have become another disk. */
-function checkIdentity(disk: DiskDescription, request: AttachRequest): void {
-  if (disk.header.uuid === request.uuid) return;
-  fail('LUKS2_FIELD', { field: 'uuid', found: disk.header.uuid, expected: request.uuid });
+function checkIdentity({ uuid }: StoredObject, request: AttachRequest): void {
+  if (uuid === request.uuid) return;
+  fail('LUKS2_FIELD', { field: 'uuid', found: uuid, expected: request.uuid });
 }

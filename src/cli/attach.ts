@@ -6,13 +6,14 @@ import { attach } from '../attach/attachments.js';
 import { indexOf } from '../attach/kernel-device.js';
 import { canonicalKeyUri } from '../kms/registry.js';
 import {
-  absolute,
   action,
   type CommonOptions,
   checkLeaseOptions,
   common,
   type LeaseOptions,
   leaseOptions,
+  OBJECT,
+  objectPath,
 } from './context.js';
 import { printJson, printLine } from './output.js';
 
@@ -31,14 +32,14 @@ export function register(program: Command): void {
   const command = program
     .command('attach')
     .description('unwrap the key and connect the disk to the kernel; prints the device')
-    .argument('<disk>', 'file or block device made by sealdisk create')
+    .argument('<disk>', OBJECT)
     .option('--device <path>', 'the device to use, as /dev/nbd0; else a free one', parseDevice)
     .option('--no-standby', 'no second server waits for the first to die: 10 MB less, a slower takeover');
   common(leaseOptions(command), 'sealdisk attach /var/lib/sealdisk/data.disk --on-key-loss hang').action(
     action(async (disk: string, options: Options) => {
       checkLeaseOptions(options);
       const state = await attach({
-        path: absolute(disk),
+        path: await objectPath(disk, options),
         poolDir: resolve(options.pool),
         index: options.device ?? null,
         readOnly: options.readOnly ?? false,

@@ -1,10 +1,11 @@
 /** Options that every command shares, and how each command ends. */
 
-import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { indexOf } from '../attach/kernel-device.js';
 import { catalogued, fail, isFailure } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
+import { resolveObject } from '../pool/resolve.js';
 import { printFailure } from './output.js';
 import { parseDuration, parseDurationOrForever } from './units.js';
 
@@ -105,14 +106,17 @@ export function countUpTo(max: number): (text: string) => number {
   };
 }
 
-/** The absolute path of a file as the user named it, through symbolic links where it exists. */
-export function absolute(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return resolve(path);
-  }
-}
+/** The path of the object that the user named: of the pool, by its name or id, or any by its path. DISK_NOT_FOUND. */
+export const objectPath = (word: string, options: CommonOptions): Promise<string> =>
+  resolveObject(word, resolve(options.pool));
+
+/** As `objectPath`, and /dev/nbdN stays as it is. */
+export const objectOrDevice = async (word: string, options: CommonOptions): Promise<string> =>
+  indexOf(word) === undefined ? objectPath(word, options) : word;
+
+/** What commands that take an object say of their argument. */
+export const OBJECT = 'name or id of an object of the pool, or a path';
+export const OBJECT_OR_DEVICE = `${OBJECT}, or /dev/nbdN`;
 
 export const environmentOf = (options: CommonOptions): ProviderEnvironment => ({
   poolDir: resolve(options.pool),

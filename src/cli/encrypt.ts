@@ -1,14 +1,17 @@
 /** sealdisk encrypt: what is plain becomes an encrypted disk. There is no way back, and no command for one. */
 
+import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { encryptTo } from '../disk/encrypt-to.js';
 import { fail } from '../errors.js';
 import { DEFAULT_KEY_URI } from '../kms/local/ref.js';
 import { openProvider } from '../kms/registry.js';
-import { absolute, action, type CommonOptions, common, environmentOf } from './context.js';
+import { mayMake } from '../pool/may.js';
+import { action, type CommonOptions, common, environmentOf, OBJECT, objectPath } from './context.js';
 import { collectTag } from './key-labels.js';
 import { printJson, printLine } from './output.js';
 import { withProgress } from './progress.js';
+import { placeOf } from './snapshot.js';
 import { formatSize } from './units.js';
 
 const KMS_TIMEOUT_MS = 30_000;
@@ -17,7 +20,7 @@ interface Options extends CommonOptions {
   readonly to?: string;
   readonly key: string;
   readonly sectorSize?: '512' | '4096';
-  readonly name: string;
+  readonly name?: string;
   readonly tag: Record<string, string>;
   readonly discard?: boolean;
 }
@@ -37,8 +40,8 @@ export function register(program: Command): void {
   const command = program
     .command('encrypt')
     .description('make an encrypted disk of a plain file or block device')
-    .argument('<plain>', 'the plain file or block device')
-    .option('--to <file>', 'the disk to be made; it must not exist')
+    .argument('<plain>', `the plain disk: ${OBJECT}`)
+    .option('--to <disk>', 'the disk to be made: its name in the pool, or a path with a slash')
     .option('--key <uri>', 'key that wraps the data key', DEFAULT_KEY_URI)
     .addOption(
       new Option('--sector-size <bytes>', 'encryption sector; 4096 where it divides the size').choices([
@@ -46,7 +49,7 @@ export function register(program: Command): void {
         '4096',
       ]),
     )
-    .option('--name <name>', 'a name for people', '')
+    .option('--name <name>', 'a name for people, when it is not to be that of the file')
     .option('--tag <key=value>', 'a tag; may be given again', collectTag, {})
     .option('--discard', 'let the disk have holes: those of the plain file stay holes')
     .addHelpText('after', MEANING);
@@ -54,16 +57,23 @@ export function register(program: Command): void {
     action(async (plain: string, options: Options) => {
       if (options.to === undefined) fail('USAGE', { what: 'expected --to with the disk to be made' });
       const target = {
-        path: absolute(options.to),
-        name: options.name,
+        ...placeOf(options.to, 'disk', true, options),
+        ...(options.name === undefined ? {} : { name: options.name }),
         tags: options.tag,
         discard: options.discard ?? false,
         ...sectorSizeOf(options),
       };
+      const path = await objectPath(plain, options);
+      const toBe = { ...target, kind: 'disk', source: '', keyUri: options.key } as const;
+      await mayMake(
+        'ecs:CreateDisk',
+        { ...toBe, name: target.name || basename(target.path) },
+        environmentOf(options),
+      );
       const provider = await openProvider(options.key, { ...environmentOf(options), namedByOwner: true });
       try {
         const made = await withProgress(options.to, options.json ?? false, (how) =>
-          encryptTo(absolute(plain), target, provider, { ...how, timeoutMs: KMS_TIMEOUT_MS }),
+          encryptTo(path, target, provider, { ...how, timeoutMs: KMS_TIMEOUT_MS }),
         );
         if (options.json) printJson(made);
         else printLine(`${made.path}: ${formatSize(made.sizeBytes)}, uuid ${made.uuid}, key ${made.keyUri}`);

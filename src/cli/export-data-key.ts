@@ -6,7 +6,8 @@ import { unwrapDataKey } from '../disk/envelope.js';
 import { readDisk } from '../disk/read.js';
 import { errnoOf, fail } from '../errors.js';
 import { openProvider } from '../kms/registry.js';
-import { absolute, action, type CommonOptions, common, environmentOf } from './context.js';
+import { absolute } from '../pool/resolve.js';
+import { action, type CommonOptions, common, environmentOf, OBJECT, objectPath } from './context.js';
 import { confirm, printJson, printNote } from './output.js';
 
 const KMS_TIMEOUT_MS = 30_000;
@@ -22,12 +23,12 @@ export function register(program: Command): void {
   const command = program
     .command('export-data-key')
     .description('write the plaintext data key to a file, for recovery with cryptsetup --volume-key-file')
-    .argument('<disk>', 'file or block device made by sealdisk create')
+    .argument('<disk>', OBJECT)
     .requiredOption('--out <file>', 'where the 64 bytes are written; it must not exist')
     .option('--yes', 'do not ask');
   common(command, 'sealdisk export-data-key data.disk --out data.key --yes').action(
     action(async (path: string, options: Options) => {
-      const disk = await readDisk(absolute(path));
+      const disk = await readDisk(await objectPath(path, options));
       printNote(MEANING);
       await confirm(
         'export-data-key',

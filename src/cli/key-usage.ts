@@ -5,7 +5,8 @@ import type { Command } from 'commander';
 import { type KeyUsage, type KeyUse, usageOf } from '../attach/key-usage.js';
 import { failureOf } from '../errors.js';
 import { canonicalKeyUri, openProvider } from '../kms/registry.js';
-import { absolute, action, type CommonOptions, common, environmentOf } from './context.js';
+import { absolute } from '../pool/resolve.js';
+import { action, type CommonOptions, common, environmentOf } from './context.js';
 import { confirm, printJson, printLine, printNote, printTable } from './output.js';
 
 const KMS_TIMEOUT_MS = 10_000;

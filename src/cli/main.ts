@@ -13,6 +13,7 @@ interface CommandFile {
 const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   create: () => import('./create.js'),
   encrypt: () => import('./encrypt.js'),
+  import: () => import('./import.js'),
   attach: () => import('./attach.js'),
   detach: () => import('./detach.js'),
   resize: () => import('./resize.js'),
@@ -20,6 +21,10 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   recover: () => import('./recover.js'),
   list: () => import('./list.js'),
   info: () => import('./info.js'),
+  rename: async () => ({ register: (await import('./labels.js')).registerRename }),
+  tag: async () => ({ register: (await import('./labels.js')).registerTag }),
+  delete: () => import('./delete.js'),
+  snapshot: () => import('./snapshot.js'),
   serve: () => import('./serve.js'),
   key: () => import('./key.js'),
   kms: () => import('./kms.js'),

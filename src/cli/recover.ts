@@ -13,7 +13,15 @@ import { fail } from '../errors.js';
 import { freeSecret } from '../kms/local/secret.js';
 import type { KeyProvider, ProviderEnvironment, SecretBytes } from '../kms/provider.js';
 import { canonicalKeyUri, openProvider } from '../kms/registry.js';
-import { absolute, action, argument, type CommonOptions, common, environmentOf } from './context.js';
+import {
+  action,
+  argument,
+  type CommonOptions,
+  common,
+  environmentOf,
+  OBJECT,
+  objectPath,
+} from './context.js';
 import { confirm, printJson, printLine, printNote } from './output.js';
 import { readPassphrase } from './recovery-passphrase.js';
 import { parseDuration } from './units.js';
@@ -48,7 +56,7 @@ function registerAdd(recover: Command): void {
     .addHelpText('after', `\n${MEANING}`);
   common(command, 'sealdisk recover add data.disk --passphrase-file /root/passphrase').action(
     action(async (path: string, options: Options) => {
-      const disk = await readDisk(absolute(path));
+      const disk = await readDisk(await objectPath(path, options));
       printNote(MEANING);
       const passphrase = await readPassphrase(options.passphraseFile, true);
       const keyslot = await consuming(passphrase, () =>
@@ -71,7 +79,8 @@ function registerCheck(recover: Command): void {
   common(command, 'sealdisk recover check data.disk').action(
     action(async (path: string, options: Options) => {
       const passphrase = await readPassphrase(options.passphraseFile, false);
-      const disk = await consuming(passphrase, () => checkPassphrase(absolute(path), passphrase));
+      const file = await objectPath(path, options);
+      const disk = await consuming(passphrase, () => checkPassphrase(file, passphrase));
       const keyslots = keyslotsOf(disk.header);
       if (options.json) printJson({ uuid: disk.header.uuid, path: disk.path, keyslots });
       else printLine(`${disk.path}: the passphrase opens it (keyslots: ${keyslots.join(', ')})`);
@@ -83,12 +92,12 @@ function registerRemove(recover: Command): void {
   const command = recover
     .command('remove')
     .description('take a passphrase away, once the KMS has opened the disk')
-    .argument('<disk>', 'file or block device made by sealdisk create')
+    .argument('<disk>', OBJECT)
     .option('--slot <number>', 'which keyslot, where there are several')
     .option('--yes', 'do not ask');
   common(command, 'sealdisk recover remove data.disk --yes').action(
     action(async (path: string, options: Options) => {
-      const disk = await readDisk(absolute(path));
+      const disk = await readDisk(await objectPath(path, options));
       const keyslot = options.slot ?? onlyKeyslot(disk);
       const question = `Remove the passphrase in keyslot ${keyslot} of ${disk.path}?`;
       await confirm('recover remove', question, options.yes ?? false);
@@ -112,8 +121,9 @@ function registerRewrap(recover: Command): void {
       const keyUri = canonicalKeyUri(options.key);
       const passphrase = await readPassphrase(options.passphraseFile, false);
       const environment = { ...environmentOf(options), namedByOwner: true };
+      const file = await objectPath(path, options);
       const disk = await consuming(passphrase, () =>
-        withKms(keyUri, environment, (to) => rewrapByPassphrase(absolute(path), to, passphrase)),
+        withKms(keyUri, environment, (to) => rewrapByPassphrase(file, to, passphrase)),
       );
       const { keyId, keyVersion } = disk.token;
       if (options.json)

@@ -1,12 +1,18 @@
 /** sealdisk rewrap: data keys under the newest version of their key, or under another key; the data stays as it is. */
 
 import type { Command } from 'commander';
-import { indexOf } from '../attach/kernel-device.js';
 import { type RewrapOutcome, rewrap, rewrapAll } from '../attach/rewrap.js';
 import type { Rewrapped, RewrapWish } from '../disk/rewrap.js';
 import { about, fail } from '../errors.js';
 import { canonicalKeyUri } from '../kms/registry.js';
-import { absolute, action, type CommonOptions, common, environmentOf } from './context.js';
+import {
+  action,
+  type CommonOptions,
+  common,
+  environmentOf,
+  OBJECT_OR_DEVICE,
+  objectOrDevice,
+} from './context.js';
 import { confirm, printJson, printLine } from './output.js';
 
 interface Options extends CommonOptions {
@@ -27,7 +33,7 @@ export function register(program: Command): void {
     .description(
       "wrap a disk's data key under the newest version of its key, attached or not; no data is touched",
     )
-    .argument('[disk|device]', 'path of the disk, or /dev/nbdN')
+    .argument('[disk|device]', OBJECT_OR_DEVICE)
     .option('--all', 'every disk of the pool')
     .option('--key <uri>', 'wrap it under this key from now on, in the place of its own')
     .option(
@@ -44,8 +50,7 @@ export function register(program: Command): void {
         fail('USAGE', { what: 'expected a disk, or --all' });
       }
       if (target === undefined) return all(wish, options);
-      const disk = indexOf(target) === undefined ? absolute(target) : target;
-      const done = await rewrap(disk, wish, environmentOf(options));
+      const done = await rewrap(await objectOrDevice(target, options), wish, environmentOf(options));
       if (options.json) printJson(done);
       else printLine(lineOf(done));
     }),

@@ -2,6 +2,7 @@
 
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
+import { checkExportName } from '../attach/serve/disks.js';
 import { live } from '../attach/serve/life.js';
 import { type ServeOptions, type Serving, serve } from '../attach/serve/serve.js';
 import { inheritedSockets, openNotify } from '../attach/serve/systemd.js';
@@ -10,7 +11,6 @@ import { canonicalKeyUri } from '../kms/registry.js';
 import { openLog } from '../log.js';
 import type { ListenAddress } from '../nbd/server.js';
 import {
-  absolute,
   action,
   argument,
   type CommonOptions,
@@ -19,6 +19,8 @@ import {
   countUpTo,
   type LeaseOptions,
   leaseOptions,
+  OBJECT,
+  objectPath,
 } from './context.js';
 import { printJson, printLine } from './output.js';
 import { type TlsWords, tlsOf, tlsOptions } from './serve-tls.js';
@@ -53,7 +55,7 @@ export function register(program: Command): void {
   const command = program
     .command('serve')
     .description('serve disks to NBD clients until SIGTERM or SIGINT; prints their NBD URIs when it is ready')
-    .argument('<disk...>', 'files or block devices made by sealdisk create, or folders of them')
+    .argument('<disk...>', `${OBJECT}, or a folder of disks`)
     .option('--socket <path>', 'listen on a unix socket; may be given again', collect(String), [])
     .option(
       '--listen <host:port>',
@@ -84,7 +86,10 @@ export function register(program: Command): void {
     action(async (disks: string[], options: Options) => {
       checkLeaseOptions(options);
       const log = openLog(options.logLevel);
-      const asked = optionsOf(disks, options, addressesOf(options));
+      const addresses = addressesOf(options);
+      checkExportName(disks, options.exportName);
+      const targets = await Promise.all(disks.map((word) => objectPath(word, options)));
+      const asked = optionsOf(targets, options, addresses);
       await live({
         start: (onChange) => serve(asked, log, onChange),
         announce: (serving) => announce(serving, options.json === true),
@@ -103,8 +108,8 @@ function addressesOf(options: Options): ListenAddress[] {
   return fail('USAGE', { what: 'found neither --socket nor --listen nor a socket of systemd, expected one' });
 }
 
-const optionsOf = (disks: string[], options: Options, listen: readonly ListenAddress[]): ServeOptions => ({
-  targets: disks.map(absolute),
+const optionsOf = (targets: string[], options: Options, listen: readonly ListenAddress[]): ServeOptions => ({
+  targets,
   poolDir: resolve(options.pool),
   listen,
   exportName: options.exportName,

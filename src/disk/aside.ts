@@ -7,9 +7,10 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, link, lstat, open, readdir, rm } from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, fail, isFailure } from '../errors.js';
+import { orDiskIo } from '../luks2/file.js';
 import { takeLock } from '../luks2/lock.js';
 
 export interface Aside {
@@ -20,12 +21,22 @@ export interface Aside {
 
 const UUID_LENGTH = 36;
 
-/** Runs `make` with an empty file, which gets the name `path` when `make` has ended well. DISK_EXISTS, DISK_IO. */
-export async function madeAside<T>(path: string, make: (aside: Aside) => Promise<T>): Promise<T> {
-  const aside = await openAside(path);
+type How = 'new' | 'replace';
+
+/**
+ * Runs `make` with an empty file, which gets the name `path` when `make` has ended well and it is on stable storage; with
+ * `replace` in the place of the file that has it. DISK_EXISTS, DISK_IO.
+ */
+export async function madeAside<T>(
+  path: string,
+  make: (aside: Aside) => Promise<T>,
+  how: How = 'new',
+): Promise<T> {
+  const aside = await openAside(path, how);
   try {
     const made = await make(aside);
-    await publish(aside.path, path);
+    await orDiskIo(path, aside.file.sync());
+    await publish(aside.path, path, how);
     return made;
   } finally {
     await rm(aside.path, { force: true });
@@ -33,9 +44,9 @@ export async function madeAside<T>(path: string, make: (aside: Aside) => Promise
   }
 }
 
-async function openAside(path: string): Promise<Aside> {
+async function openAside(path: string, how: How): Promise<Aside> {
   try {
-    if (await lstat(path).catch(() => undefined)) fail('DISK_EXISTS', { path });
+    if (how === 'new' && (await lstat(path).catch(() => undefined))) fail('DISK_EXISTS', { path });
     await sweep(path);
     for (;;) {
       const aside = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
@@ -72,9 +83,9 @@ async function sweep(path: string): Promise<void> {
 }
 
 /** link(2) refuses a name that is taken, which rename(2) would replace. */
-async function publish(aside: string, path: string): Promise<void> {
+async function publish(aside: string, path: string, how: How): Promise<void> {
   try {
-    await link(aside, path);
+    await (how === 'new' ? link(aside, path) : rename(aside, path));
     const folder = await open(dirname(path));
     await folder.sync().finally(() => folder.close());
   } catch (error) {

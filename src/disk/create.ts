@@ -12,17 +12,12 @@ import { fail, isFailure } from '../errors.js';
 import type { KeyProvider, WrappedKey } from '../kms/provider.js';
 import { writeHeader } from '../luks2/copies.js';
 import { NEW_OFFSET_BYTES, type NewHeader, newHeader } from '../luks2/create.js';
-import { orDiskIo } from '../luks2/file.js';
 import type { Luks2Header } from '../luks2/header.js';
-import {
-  encodeToken,
-  HEADER_MAC_SIZE_BYTES,
-  type ObjectKind,
-  objectIdOf,
-  type SealdiskToken,
-} from '../luks2/token.js';
+import { type ObjectKind, objectIdOf } from '../luks2/label.js';
+import { encodeToken, HEADER_MAC_SIZE_BYTES, type SealdiskToken } from '../luks2/token.js';
 import { madeAside } from './aside.js';
 import { generateDataKey, sealOf } from './envelope.js';
+import { setFileSize } from './file-size.js';
 
 /** cryptsetup's own floor. The key is 512 random bits: iterations add nothing to that. */
 const DIGEST_ITERATIONS = 1000;
@@ -83,13 +78,12 @@ export async function createDisk(
   checkLabels(disk, uuid);
   return madeAside(path, async ({ file }) => {
     const offsetBytes = BigInt(NEW_OFFSET_BYTES);
-    await grow(file, path, offsetBytes + sizeBytes);
+    await setFileSize(file, path, offsetBytes + sizeBytes);
     const { key, wrapped } = await generateDataKey(provider, uuid, { timeoutMs });
     try {
       const header = await sealedHeader(disk, uuid, provider.keyUri, key, wrapped);
       await writeHeader(file.fd, path, header);
       await fill({ file, path, key, offsetBytes, sizeBytes, sectorSize, holes });
-      await orDiskIo(path, file.sync());
     } finally {
       key.wipe();
     }
@@ -154,10 +148,4 @@ export function checkLabels(disk: NewDisk, uuid: string): void {
     if (isFailure(error, 'LUKS2_TOKEN')) fail('DISK_LABEL', error.facts, error);
     throw error;
   }
-}
-
-async function grow(file: FileHandle, path: string, sizeBytes: bigint): Promise<void> {
-  // More than Node can say is more than any file system holds.
-  if (sizeBytes > BigInt(Number.MAX_SAFE_INTEGER)) fail('DISK_IO', { path, errno: 'EFBIG' });
-  await orDiskIo(path, file.truncate(Number(sizeBytes)));
 }

@@ -13,7 +13,7 @@ import { openBacking } from './backing.js';
 import { type BulkOptions, runPiece } from './bulk.js';
 import { type CreatedDisk, createDisk, type NewDisk, type Unpublished, wholeSectors } from './create.js';
 import { unwrapDataKey } from './envelope.js';
-import { checkPlain, withPlain } from './plain.js';
+import { checkPlain, withPlain } from './held-file.js';
 import type { DiskDescription } from './read.js';
 
 /** What is to be made; it is as large as its source, or larger where `sizeBytes` says so. */

@@ -1,66 +1,151 @@
 /**
- * A plain file or block device that is about to be encrypted: nobody uses it meanwhile, and it is not encrypted already.
+ * Plain objects: raw files without a cipher, which people bring along, and what is known of each.
  *
- * A file is held by flock, exclusively, which keeps out whoever serves it; a block device also by O_EXCL, which the kernel
- * refuses while it is mounted or part of something.
+ * The label (UUID, id, name, tags, source) lies in an extended attribute of the file, so that the file stays raw for every
+ * other program. A file that has lost it, or lies where none are kept, is still an object: its kind and name are those of
+ * the file's name, and its UUID follows from that.
  */
 
-import { constants } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
-import { errnoOf, fail } from '../errors.js';
-import { fileOf, orDiskIo } from '../luks2/file.js';
-import { MAGIC } from '../luks2/header.js';
-import { takeLock } from '../luks2/lock.js';
-import { sizeOf } from './backing.js';
+import { createHash, randomUUID } from 'node:crypto';
+import { basename } from 'node:path';
+import { engine } from '../engine/engine.js';
+import { fail, isFailure } from '../errors.js';
+import { isObject, parseJson } from '../luks2/json.js';
+import { decodeLabel, encodeLabel, type Label, type ObjectKind, objectIdOf } from '../luks2/label.js';
+import { madeAside } from './aside.js';
+import { openBacking, sizeOf } from './backing.js';
+import { setFileSize } from './file-size.js';
 
-/** Who writes a header holds the lock for less; who serves it, for as long as that lasts. */
-const USED_WAIT_MS = 1000;
+const ATTRIBUTE = 'user.sealdisk';
+/** What a plain disk is served in. */
+export const PLAIN_SECTOR_BYTES = 512n;
+const SUFFIX = /(?:\.(snapshot|image))?\.(?:raw|img)$/;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-export interface PlainFile {
+export interface PlainDisk {
   readonly path: string;
-  readonly file: FileHandle;
+  readonly uuid: string;
+  readonly label: Label;
+  /** Bytes served, a multiple of PLAIN_SECTOR_BYTES. */
   readonly sizeBytes: bigint;
-  readonly isDevice: boolean;
 }
 
-/**
- * Runs `use` with the file opened and held. Fails with DISK_NOT_FOUND, DISK_IO, or DISK_IN_USE when somebody serves or
- * mounts it.
- */
-export async function withPlain<T>(
-  path: string,
-  access: 'read' | 'write',
-  use: (plain: PlainFile) => Promise<T>,
-): Promise<T> {
-  const { file, isDevice } = await openHeld(path, access);
+export interface PlainLabel {
+  readonly uuid: string;
+  readonly label: Label;
+}
+
+/** The name of the file that holds the plain object `name`. */
+export const plainFileName = (kind: ObjectKind, name: string): string =>
+  `${name}${kind === 'disk' ? '' : `.${kind}`}.raw`;
+
+export const hasPlainName = (path: string): boolean => SUFFIX.test(basename(path));
+
+/** The plain object at `path`; undefined for a file that is none: it has neither a label nor the name of one. DISK_*. */
+export async function readPlain(path: string): Promise<PlainDisk | undefined> {
+  const file = await openBacking(path, 'read');
   try {
-    await takeLock(file.fd, path, 'exclusive', USED_WAIT_MS);
-    return await use({ path, file, sizeBytes: await sizeOf(file, path), isDevice });
+    const stat = await file.stat();
+    const found = readLabel(path) ?? (hasPlainName(path) ? labelByName(path, stat.birthtime) : undefined);
+    if (found === undefined) return undefined;
+    const fileBytes = await sizeOf(file, path);
+    return { path, ...found, sizeBytes: fileBytes - (fileBytes % PLAIN_SECTOR_BYTES) };
   } finally {
     await file.close();
   }
 }
 
-async function openHeld(
-  path: string,
-  access: 'read' | 'write',
-): Promise<{ file: FileHandle; isDevice: boolean }> {
+export interface NewPlain {
+  readonly path: string;
+  readonly kind: ObjectKind;
+  readonly name: string;
+  readonly source: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** A new label with an identity of its own. DISK_LABEL for what a label cannot hold. */
+export function newLabel({ kind, name, source, tags }: NewPlain): PlainLabel {
+  const uuid = randomUUID();
+  const object = { kind, id: objectIdOf(kind, uuid) };
+  return { uuid, label: checked({ object, name, source, createdAt: new Date().toISOString(), tags }) };
+}
+
+/** Makes an empty plain disk, which reads as zeros. DISK_EXISTS, DISK_LABEL, DISK_IO. */
+export async function createPlain(plain: NewPlain, sizeBytes: bigint): Promise<PlainDisk> {
+  const sector = PLAIN_SECTOR_BYTES;
+  const wholeBytes = ((sizeBytes + sector - 1n) / sector) * sector;
+  const named = newLabel(plain);
+  return madeAside(plain.path, async (aside) => {
+    await setFileSize(aside.file, plain.path, wholeBytes);
+    writeLabel(aside.path, named);
+    return { path: plain.path, ...named, sizeBytes: wholeBytes };
+  });
+}
+
+/**
+ * Writes the label of the file. Where its file system keeps no attributes, the file's name has to say it all: DISK_LABEL
+ * for a label with tags, and for every label that `must` be kept.
+ */
+export function writeLabel(path: string, { uuid, label }: PlainLabel, kept: 'may' | 'must' = 'may'): void {
+  const value = Buffer.from(JSON.stringify({ version: 1, uuid, ...encodeLabel(checked(label)) }));
   try {
-    const isDevice = (await stat(path)).isBlockDevice();
-    const mode = access === 'read' ? constants.O_RDONLY : constants.O_RDWR;
-    const file = await open(path, mode | constants.O_NONBLOCK | (isDevice ? constants.O_EXCL : 0));
-    return { file, isDevice };
+    engine().setAttribute(path, ATTRIBUTE, value);
   } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === 'ENOENT') fail('DISK_NOT_FOUND', { path }, error);
-    if (errno === 'EBUSY') fail('DISK_IN_USE', { path }, error);
-    return fail('DISK_IO', { path, errno }, error);
+    const unkept = isFailure(error, 'DISK_IO') && /ENOTSUP|EOPNOTSUPP/.test(`${error.facts.errno}`);
+    if (!unkept) throw error;
+    if (kept === 'must' || Object.keys(label.tags).length > 0) {
+      const expected = 'a file system that keeps extended attributes';
+      fail('DISK_LABEL', { field: 'label', found: 'beside a file without attributes', expected }, error);
+    }
   }
 }
 
-/** CONVERT_NOT_PLAIN for what begins as a LUKS volume, and for what holds no byte. */
-export async function checkPlain({ path, file, sizeBytes }: PlainFile): Promise<void> {
-  if (sizeBytes === 0n) fail('CONVERT_NOT_PLAIN', { path, found: 'empty' });
-  const begin = await orDiskIo(path, fileOf(file.fd).read(0, MAGIC.primary.length));
-  if (begin.equals(MAGIC.primary)) fail('CONVERT_NOT_PLAIN', { path, found: 'a LUKS volume already' });
+/** Takes the label away: of a file that is no plain object any longer. */
+export const removeLabel = (path: string): void => engine().setAttribute(path, ATTRIBUTE, null);
+
+/** A label that does not hold is none: the file's name speaks then. */
+function readLabel(path: string): PlainLabel | undefined {
+  const value = engine().getAttribute(path, ATTRIBUTE);
+  if (value === null) return undefined;
+  try {
+    const json = parseJson(value.toString('utf8'));
+    if (!isObject(json) || json.version !== 1) return undefined;
+    const { uuid } = json;
+    return typeof uuid === 'string' && UUID.test(uuid) ? { uuid, label: decodeLabel(json) } : undefined;
+  } catch (error) {
+    if (isFailure(error)) return undefined;
+    throw error;
+  }
+}
+
+function labelByName(path: string, born: Date): PlainLabel {
+  const name = basename(path);
+  const kind = (SUFFIX.exec(name)?.[1] as 'snapshot' | 'image' | undefined) ?? 'disk';
+  const uuid = uuidOfName(name);
+  return {
+    uuid,
+    label: {
+      object: { kind, id: objectIdOf(kind, uuid) },
+      name: name.replace(SUFFIX, ''),
+      source: '',
+      createdAt: born.toISOString(),
+      tags: {},
+    },
+  };
+}
+
+/** RFC 9562, version 8: the same for the same name. */
+function uuidOfName(name: string): string {
+  const hex = createHash('sha256').update(`sealdisk plain ${name}`).digest('hex');
+  const digits = `${hex.slice(0, 12)}8${hex.slice(13, 16)}8${hex.slice(17, 32)}`;
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+function checked(label: Label): Label {
+  try {
+    return decodeLabel(encodeLabel(label));
+  } catch (error) {
+    if (isFailure(error, 'LUKS2_TOKEN')) fail('DISK_LABEL', error.facts, error);
+    throw error;
+  }
 }

@@ -7,7 +7,7 @@
  */
 
 import type { FileHandle } from 'node:fs/promises';
-import { fail } from '../errors.js';
+import { fail, isFailure } from '../errors.js';
 import { readHeader } from '../luks2/copies.js';
 import { orDiskIo } from '../luks2/file.js';
 import { checkFits } from '../luks2/fits.js';
@@ -15,7 +15,10 @@ import { withLock } from '../luks2/lock.js';
 import { geometryOf } from '../luks2/metadata.js';
 import { tokenOf } from '../luks2/token.js';
 import { openBacking, sizeOf } from './backing.js';
-import type { ServedDisk } from './served-disk.js';
+import { setFileSize } from './file-size.js';
+import type { InService } from './in-service.js';
+import { NO_DISK_OF_OURS } from './object.js';
+import { PLAIN_SECTOR_BYTES, readPlain } from './plain.js';
 
 /** `fit`: to what the file or block device has now. Payload bytes, as a decimal, negative to take away. */
 export type SizeChange = { readonly kind: 'fit' } | { readonly kind: 'to' | 'by'; readonly bytes: string };
@@ -76,7 +79,7 @@ export class Resizer {
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(
-    private readonly served: ServedDisk,
+    private readonly served: InService,
     private readonly front: Front,
   ) {}
 
@@ -88,12 +91,12 @@ export class Resizer {
   }
 
   async #resize(change: SizeChange, force: boolean): Promise<Resized> {
-    const { path, header } = this.served.disk;
+    const { path, uuid } = this.served.facts;
     if (this.served.readOnly) fail('DISK_RESIZE', { path, why: 'it is served read-only' });
     const file = await openBacking(path, 'write');
     try {
       const disk = await inspect(file, path);
-      if (disk.uuid !== header.uuid) fail('DISK_RESIZE', { path, why: 'another disk stands there now' });
+      if (disk.uuid !== uuid) fail('DISK_RESIZE', { path, why: 'another disk stands there now' });
       const wasBytes = this.served.sizeBytes;
       const goalBytes = goalOf(disk, wasBytes, change);
       if (goalBytes < wasBytes) await this.#shrink(disk, goalBytes, force);
@@ -120,6 +123,24 @@ export class Resizer {
 }
 
 async function inspect(file: FileHandle, path: string): Promise<Opened> {
+  try {
+    return await inspectEncrypted(file, path);
+  } catch (error) {
+    const plain = isFailure(error, ...NO_DISK_OF_OURS) ? await readPlain(path) : undefined;
+    if (plain === undefined) throw error;
+    const { uuid, sizeBytes } = plain;
+    return {
+      file,
+      path,
+      uuid,
+      offsetBytes: 0n,
+      sectorSize: Number(PLAIN_SECTOR_BYTES),
+      roomBytes: sizeBytes,
+    };
+  }
+}
+
+async function inspectEncrypted(file: FileHandle, path: string): Promise<Opened> {
   const { header } = await readHeader(file.fd, path);
   tokenOf(header);
   const { offsetBytes, sectorSize } = geometryOf(header);
@@ -151,10 +172,7 @@ async function setLength(disk: Opened, goalBytes: bigint): Promise<void> {
   if (!(await file.stat()).isFile()) {
     fail('DISK_RESIZE', { path, why: 'it is a block device, which is resized by what made it' });
   }
-  const fileBytes = disk.offsetBytes + goalBytes;
-  // More than Node can say is more than any file system holds.
-  if (fileBytes > BigInt(Number.MAX_SAFE_INTEGER)) fail('DISK_IO', { path, errno: 'EFBIG' });
-  await orDiskIo(path, file.truncate(Number(fileBytes)));
+  await setFileSize(file, path, disk.offsetBytes + goalBytes);
   await orDiskIo(path, file.sync());
 }
 

@@ -12,6 +12,7 @@ import { openProvider } from '../kms/registry.js';
 import { contextOfHeader, wrappedKeyOf } from './envelope.js';
 import { KMS_TIMEOUT_MS } from './patience.js';
 import { type DiskDescription, readDisk } from './read.js';
+import { type LabelChange, relabelHeader } from './relabel.js';
 import type { HeaderLock } from './rewrite.js';
 import type { ServedDisk } from './served-disk.js';
 import { type Wrapping, wrappingOf, wrapUnder, writeWrapping } from './wrapping.js';
@@ -59,7 +60,7 @@ export async function rewrapDetached(
 }
 
 /** What serves a disk beside the engine, as a new wrapping has to know it. */
-export interface RewrapFront {
+export interface HeaderFront {
   readonly environment: ProviderEnvironment;
   /** The owner named the key that must wrap: a server that takes over refuses every other. */
   readonly pinned: boolean;
@@ -67,13 +68,13 @@ export interface RewrapFront {
   show(): Promise<void>;
 }
 
-/** Rewraps a disk in service, one time after the other. */
-export class Rewrapper {
+/** Writes the header of a disk in service, one time after the other. */
+export class HeaderKeeper {
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly served: ServedDisk,
-    private readonly front: RewrapFront,
+    private readonly front: HeaderFront,
   ) {}
 
   /** Fails with DISK_REWRAP, DISK_IO, LUKS2_*, KEY_URI_* or KMS_*; then the disk is as it was. */
@@ -81,6 +82,24 @@ export class Rewrapper {
     const next = this.#last.then(() => this.#rewrap(wish));
     this.#last = next.catch(() => {});
     return next;
+  }
+
+  /** Another name or other tags. Fails with DISK_LABEL, DISK_IO, LUKS2_* or KMS_*; then the disk is as it was. */
+  relabel(change: LabelChange): Promise<void> {
+    const next = this.#last.then(() => this.#relabel(change));
+    this.#last = next.catch(() => {});
+    return next;
+  }
+
+  async #relabel(change: LabelChange): Promise<void> {
+    const { served, front } = this;
+    if (served.readOnly) {
+      const found = 'in the header of a disk that is served read-only';
+      fail('DISK_LABEL', { field: 'label', found, expected: 'one that may be written' });
+    }
+    const now = await relabelHeader(served.disk, change, served.provider, 'held');
+    await served.headerWritten(now, served.provider);
+    await front.show();
   }
 
   async #rewrap(wish: RewrapWish): Promise<Rewrapped> {
@@ -95,7 +114,7 @@ export class Rewrapper {
       if (!now && to !== provider) await to.close();
     }
     if (now) {
-      await served.rewrapped(now, to);
+      await served.headerWritten(now, to);
       await front.show();
     }
     return rewrapped(disk, now);

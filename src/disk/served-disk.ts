@@ -10,6 +10,7 @@ import { failureOf, isFailure, type SealdiskError, unreachable } from '../errors
 import { failureOfDescription, type KeyProvider } from '../kms/provider.js';
 import type { Log } from '../log.js';
 import { unwrapDataKey } from './envelope.js';
+import type { InService, ServedFacts } from './in-service.js';
 import { type KeyCheck, KeyChecks } from './key-checks.js';
 import { answerOfGroup, decide, type KmsAnswer, type Lease, type LeaseTerms } from './key-lease.js';
 import { KMS_TIMEOUT_MS, patiently } from './patience.js';
@@ -32,12 +33,13 @@ export interface ServedDiskOptions {
 
 export interface ServedDiskStatus {
   readonly gate: GateState;
-  readonly lease: Lease['kind'];
+  /** `none`: a plain disk has no key. */
+  readonly lease: Lease['kind'] | 'none';
   /** Why the key was lost or the KMS is not heard, or empty. */
   readonly reason: string;
 }
 
-export class ServedDisk {
+export class ServedDisk implements InService {
   readonly engineDisk: EngineDisk;
   #disk: DiskDescription;
   #provider: KeyProvider;
@@ -105,9 +107,15 @@ export class ServedDisk {
     return { gate: this.engineDisk.gate, lease: this.#lease.kind, reason: this.#reason };
   }
 
-  /** What its header says; `rewrapped` is the one change of that. */
+  /** What its header says; `headerWritten` is the one change of that. */
   get disk(): DiskDescription {
     return this.#disk;
+  }
+
+  get facts(): ServedFacts {
+    const { header, path, token, sectorSize, holes } = this.disk;
+    const { name, keyUri, keyId } = token;
+    return { uuid: header.uuid, path, name, sectorSize, holes, keyUri, keyId };
   }
 
   get provider(): KeyProvider {
@@ -131,15 +139,18 @@ export class ServedDisk {
   }
 
   /**
-   * Goes on with another wrapping of the same data key, which `provider` unwraps: checks and restores are of that from
-   * now on. A provider that is another than before is this disk's to close.
+   * Goes on with the header that was written now, whose wrapping of the same data key `provider` unwraps: checks and
+   * restores are of that from now on. A provider that is another than before is this disk's to close.
    */
-  async rewrapped(disk: DiskDescription, provider: KeyProvider): Promise<void> {
+  async headerWritten(disk: DiskDescription, provider: KeyProvider): Promise<void> {
     const before = this.#provider;
+    const was = this.#disk.token;
     this.#disk = disk;
     this.#provider = provider;
     const { keyUri, keyId, keyVersion } = disk.token;
-    this.log.info({ event: 'rewrapped', uuid: disk.header.uuid, keyUri, keyId, keyVersion }, 'rewrapped');
+    if (was.keyUri !== keyUri || !was.wrappedKey.equals(disk.token.wrappedKey)) {
+      this.log.info({ event: 'rewrapped', uuid: disk.header.uuid, keyUri, keyId, keyVersion }, 'rewrapped');
+    }
     this.#joinChecks();
     this.#ask(performance.now());
     if (before !== provider) {

@@ -73,7 +73,8 @@ export async function takeLock(
   }
 }
 
-async function tryLock(fd: number, path: string, mode: LockMode): Promise<boolean> {
+/** Whether the lock could be had at once; it is held then. */
+export async function tryLock(fd: number, path: string, mode: LockMode): Promise<boolean> {
   try {
     await flockOf(fd, mode === 'shared' ? 'shnb' : 'exnb');
     return true;

@@ -9,7 +9,8 @@
 
 import { fail } from '../errors.js';
 import type { Luks2Header } from './header.js';
-import { isObject, type JsonObject, type JsonValue, printable, show } from './json.js';
+import { isObject, type JsonObject, type JsonValue, show } from './json.js';
+import { decodeLabel, encodeLabel, LABEL_FIELDS, type Label, onlyFields, refuse, text } from './label.js';
 import { bytesOf, OBJECTS_MAX } from './metadata.js';
 
 export const TOKEN_TYPE = 'sealdisk-kms';
@@ -19,25 +20,9 @@ export const KEY_URI_MAX_BYTES = 1024;
 export const KEY_ID_MAX_BYTES = 512;
 /** AWS KMS needs some 230 bytes, an RSA-4096 wrapping 512; the JSON area of 12 KiB bounds what makes sense. */
 export const WRAPPED_KEY_MAX_BYTES = 4096;
-export const OBJECT_ID_MAX_BYTES = 128;
-export const NAME_MAX_BYTES = 255;
-export const TAGS_MAX = 50;
-export const TAG_KEY_MAX_BYTES = 128;
-export const TAG_VALUE_MAX_BYTES = 256;
-
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-export const KINDS = ['disk', 'snapshot', 'image'] as const;
-export type ObjectKind = (typeof KINDS)[number];
-
-const PREFIX: Readonly<Record<ObjectKind, string>> = { disk: 'd-', snapshot: 's-', image: 'm-' };
-const ID_DIGITS = 20;
-
-/** The id of the object that has this UUID: `d-`, `s-` or `m-`, and its first 20 hexadecimal digits. */
-export const objectIdOf = (kind: ObjectKind, uuid: string): string =>
-  `${PREFIX[kind]}${uuid.replaceAll('-', '').slice(0, ID_DIGITS)}`;
-
-export interface SealdiskToken {
+export interface SealdiskToken extends Label {
   readonly version: 1;
   readonly keyUri: string;
   /** The KMS's own immutable id of the key that wrapped, and of its version. */
@@ -46,14 +31,6 @@ export interface SealdiskToken {
   readonly wrappedKey: Buffer;
   /** UUID that `wrappedKey` is bound to: of the object that this one has its data key from. Empty: the header's own. */
   readonly wrappedFor: string;
-  readonly object: { readonly kind: ObjectKind; readonly id: string };
-  /** What people call it; may be empty. */
-  readonly name: string;
-  /** Id of what it was made from; empty when it was made from nothing. */
-  readonly source: string;
-  /** ISO 8601 in UTC with milliseconds, as Date.prototype.toISOString writes it. */
-  readonly createdAt: string;
-  readonly tags: Readonly<Record<string, string>>;
   /** A sector whose ciphertext is all zero bytes reads as zeros. Part of `headerMac`. */
   readonly holes: boolean;
   /** Grows by one with each header that sealdisk writes; 0 at birth. Part of `headerMac`. */
@@ -102,11 +79,7 @@ export function encodeToken(token: SealdiskToken): JsonObject {
     key_version: token.keyVersion,
     wrapped_key: token.wrappedKey.toString('base64'),
     ...(token.wrappedFor ? { wrapped_for: token.wrappedFor } : {}),
-    object: { kind: token.object.kind, id: token.object.id },
-    name: token.name,
-    source: token.source,
-    created_at: token.createdAt,
-    tags: { ...token.tags },
+    ...encodeLabel(token),
     ...(token.holes ? { holes: true } : {}),
     ...(token.generation > 0 ? { generation: token.generation } : {}),
     header_mac: token.headerMac.toString('base64'),
@@ -124,11 +97,7 @@ const FIELDS = [
   'key_version',
   'wrapped_key',
   'wrapped_for',
-  'object',
-  'name',
-  'source',
-  'created_at',
-  'tags',
+  ...LABEL_FIELDS,
   'holes',
   'generation',
   'header_mac',
@@ -147,45 +116,11 @@ export function decodeToken(json: JsonObject): SealdiskToken {
     keyVersion: text(json, 'key_version', 1, KEY_ID_MAX_BYTES),
     wrappedKey: bytes(json, 'wrapped_key', 1, WRAPPED_KEY_MAX_BYTES),
     wrappedFor: decodeWrappedFor(json.wrapped_for),
-    object: decodeObject(json.object),
-    name: text(json, 'name', 0, NAME_MAX_BYTES),
-    source: text(json, 'source', 0, OBJECT_ID_MAX_BYTES),
-    createdAt: decodeTime(json),
-    tags: decodeTags(json.tags),
+    ...decodeLabel(json),
     holes: decodeHoles(json.holes),
     generation: decodeGeneration(json.generation),
     headerMac: bytes(json, 'header_mac', HEADER_MAC_SIZE_BYTES, HEADER_MAC_SIZE_BYTES),
   };
-}
-
-function decodeObject(json: JsonValue | undefined): SealdiskToken['object'] {
-  if (!isObject(json)) return refuse('object', show(json), 'an object');
-  onlyFields(json, 'object.', ['kind', 'id']);
-  const kind = KINDS.find((each) => each === json.kind);
-  if (kind === undefined) return refuse('object.kind', show(json.kind), KINDS.join(', '));
-  return { kind, id: checkText('object.id', json.id, 1, OBJECT_ID_MAX_BYTES) };
-}
-
-function decodeTime(json: JsonObject): string {
-  const found = json.created_at;
-  const time = typeof found === 'string' ? new Date(found) : undefined;
-  if (time === undefined || Number.isNaN(time.getTime()) || time.toISOString() !== found) {
-    return refuse('created_at', show(found), 'a time as 2026-01-31T12:00:00.000Z');
-  }
-  return found;
-}
-
-function decodeTags(json: JsonValue | undefined): Record<string, string> {
-  if (!isObject(json)) return refuse('tags', show(json), 'an object');
-  const entries = Object.entries(json);
-  if (entries.length > TAGS_MAX) refuse('tags', `${entries.length} tags`, `at most ${TAGS_MAX}`);
-  const tags: Record<string, string> = {};
-  for (const [key, value] of entries) {
-    checkText('tag key', key, 1, TAG_KEY_MAX_BYTES);
-    if (key === '__proto__') refuse('tag key', show(key), 'another name');
-    tags[key] = checkText(`tag ${show(key)}`, value, 0, TAG_VALUE_MAX_BYTES);
-  }
-  return tags;
 }
 
 function decodeWrappedFor(json: JsonValue | undefined): string {
@@ -206,20 +141,6 @@ function decodeGeneration(json: JsonValue | undefined): number {
   return whole ? json : refuse('generation', show(json), 'a whole number above 0, or no such field');
 }
 
-const text = (json: JsonObject, field: string, minBytes: number, maxBytes: number) =>
-  checkText(field, json[field], minBytes, maxBytes);
-
-/** Text of bounded length without control characters, so that it can be printed. */
-function checkText(field: string, found: JsonValue | undefined, minBytes: number, maxBytes: number): string {
-  if (typeof found !== 'string') return refuse(field, show(found), 'text');
-  const sizeBytes = Buffer.byteLength(found);
-  if (sizeBytes < minBytes || sizeBytes > maxBytes) {
-    return refuse(field, `${sizeBytes} bytes long`, `${minBytes} to ${maxBytes}`);
-  }
-  if (/\p{Cc}|\p{Cs}/u.test(found)) return refuse(field, show(found), 'text without control characters');
-  return found;
-}
-
 function bytes(json: JsonObject, field: string, minBytes: number, maxBytes: number): Buffer {
   const value = bytesOf(json[field]);
   if (value === undefined) return refuse(field, show(json[field]), 'base64');
@@ -228,13 +149,4 @@ function bytes(json: JsonObject, field: string, minBytes: number, maxBytes: numb
     return refuse(field, `${value.length} bytes`, expected);
   }
   return value;
-}
-
-function onlyFields(json: JsonObject, prefix: string, known: readonly string[]): void {
-  const unknown = Object.keys(json).find((name) => !known.includes(name));
-  if (unknown !== undefined) refuse(`${prefix}${printable(unknown)}`, 'present', 'unknown to this version');
-}
-
-function refuse(field: string, found: string, expected: string): never {
-  fail('LUKS2_TOKEN', { field, found, expected });
 }

@@ -79,7 +79,7 @@ t.test('bad input is refused with its code and changes nothing', async (t) => {
     [2, /is not a size/, 'd', ['--size', '0']],
     [2, /is not a size/, 'd', ['--size', '64Q']],
     [2, /is not a size/, 'd', ['--size', '-1M']],
-    [2, /required option '--size/, 'd', []],
+    [2, /expected --size, or --from/, 'd', []],
     [2, /Allowed choices are 512, 4096/, 'd', ['--size', '1M', '--sector-size', '1024']],
     [2, /Expected key=value/, 'd', ['--size', '1M', '--tag', 'novalue']],
     [2, /KEY_URI_SCHEME/, 'd', ['--size', '1M', '--key', 'gopher:x']],

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { unwrapDataKey } from '#sealdisk/disk/envelope.js';
 import { readDisk } from '#sealdisk/disk/read.js';
-import { Rewrapper, rewrapDetached } from '#sealdisk/disk/rewrap.js';
+import { HeaderKeeper, rewrapDetached } from '#sealdisk/disk/rewrap.js';
 import { ServedDisk } from '#sealdisk/disk/served-disk.js';
 import { wrappingOf, writeWrapping } from '#sealdisk/disk/wrapping.js';
 import { canWrap } from '#sealdisk/kms/provider.js';
@@ -96,10 +96,10 @@ t.test('a disk in service goes on under the new key: checks, loss and restore ar
       shown += 1;
     },
   };
-  const rewrapper = new Rewrapper(served, front);
+  const rewrapper = new HeaderKeeper(served, front);
   const wish = { keyUri: 'local:alias/new', force: false };
   const refused = { code: 'DISK_REWRAP', message: /in service with --key/ };
-  await t.rejects(new Rewrapper(served, { ...front, pinned: true }).rewrap(wish), refused);
+  await t.rejects(new HeaderKeeper(served, { ...front, pinned: true }).rewrap(wish), refused);
   const [first, second] = await Promise.all([rewrapper.rewrap(wish), rewrapper.rewrap(wish)]);
   t.match(
     [first?.changed, second?.changed, shown],
@@ -128,6 +128,6 @@ t.test('a disk that is served read-only is not rewrapped', async (t) => {
   const served = await ServedDisk.open(disk, await provider(), options, SILENT);
   t.teardown(() => served.close());
   const front = { environment: { poolDir, env: {} }, pinned: false, show: async () => {} };
-  await t.rejects(new Rewrapper(served, front).rewrap(NEWEST), { code: 'DISK_REWRAP' });
+  await t.rejects(new HeaderKeeper(served, front).rewrap(NEWEST), { code: 'DISK_REWRAP' });
   t.equal((await readDisk(join(poolDir, 'a'))).token.keyVersion, '1');
 });

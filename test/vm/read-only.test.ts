@@ -8,6 +8,7 @@ import type { CreatedDisk } from '#sealdisk/disk/create.js';
 import { readDisk } from '#sealdisk/disk/read.js';
 import {
   attached,
+  environment,
   listed,
   mount,
   mountNew,
@@ -44,7 +45,9 @@ async function readsOnly(t: Test, target: CreatedDisk): Promise<void> {
   umount(dir);
   t.throws(() => run('blkdiscard', '-f', device), 'no discard');
   t.throws(() => run('dd', 'if=/dev/zero', `of=${device}`, 'bs=4096', 'count=1', 'oflag=direct'), 'no write');
-  await t.rejects(resize(target.path, { kind: 'by', bytes: '1048576' }, false), { message: /read-only/ });
+  await t.rejects(resize(target.path, { kind: 'by', bytes: '1048576' }, false, environment), {
+    message: /read-only/,
+  });
   await detach(device, false);
   t.equal(stateOf(disk.path), before);
 }

@@ -6,6 +6,7 @@ import { resize } from '#sealdisk/attach/resize.js';
 import { firstWrong, Writer } from './records.js';
 import {
   attached,
+  environment,
   fsck,
   kill,
   listed,
@@ -59,7 +60,7 @@ await t.test('an ext4 that is mounted and written to grows online, and is whole 
   }
   umount(dir);
   const fd = openSync(device, 'r');
-  await t.rejects(resize(disk.path, { kind: 'to', bytes: `${24 * MIB}` }, true), {
+  await t.rejects(resize(disk.path, { kind: 'to', bytes: `${24 * MIB}` }, true, environment), {
     code: 'DISK_RESIZE_BUSY',
   });
   closeSync(fd);
@@ -70,7 +71,7 @@ await t.test('an ext4 that is mounted and written to grows online, and is whole 
   umount(dir);
 
   run('resize2fs', '-f', device, '40M');
-  await resize(disk.path, { kind: 'to', bytes: `${40 * MIB}` }, true);
+  await resize(disk.path, { kind: 'to', bytes: `${40 * MIB}` }, true, environment);
   t.equal(sizeOf(device), 40 * MIB);
   t.equal(statSync(disk.path).size, OFFSET + 40 * MIB);
   fsck(device);
@@ -89,7 +90,7 @@ await t.test(
     const { serverPid } = await listed(disk);
     await kill(serverPid as number);
     await until('the new size', () => sizeOf(device) === 6 * MIB);
-    await resize(disk.path, { kind: 'by', bytes: `${MIB}` }, false);
+    await resize(disk.path, { kind: 'by', bytes: `${MIB}` }, false, environment);
     t.equal(sizeOf(device), 7 * MIB, 'and it is resized further');
     closeSync(fd);
 
@@ -98,9 +99,9 @@ await t.test(
       await until('all to be gone', () => processesOf(disk).all.length === 0);
       const to = (sizeMib: number) => ({ kind: 'to', bytes: `${sizeMib * MIB}` }) as const;
       const busy = { code: 'DISK_RESIZE_BUSY', message: new RegExp(device) };
-      await t.rejects(resize(disk.path, to(2), true), busy);
+      await t.rejects(resize(disk.path, to(2), true, environment), busy);
       t.equal(statSync(disk.path).size, OFFSET + 7 * MIB);
-      t.match(await resize(disk.path, to(8), false), { sizeBytes: `${8 * MIB}` });
+      t.match(await resize(disk.path, to(8), false, environment), { sizeBytes: `${8 * MIB}` });
       t.equal((await attached(t, disk)).device, device, 'the next attach takes it over');
       t.equal(sizeOf(device), 8 * MIB);
     });

@@ -30,6 +30,7 @@ const RUN_DIR = '/run/sealdisk';
 
 export const poolDir = process.env.SEALDISK_POOL ?? '';
 mkdirSync(poolDir, { recursive: true });
+export const environment = { poolDir, env: process.env };
 export const kms = LocalKms.open(join(poolDir, 'kms'));
 
 export const run = (command: string, ...args: string[]): string =>

@@ -135,13 +135,13 @@ function levelOf(event: ServerEvent): 'debug' | 'warn' {
 }
 
 const summaryOf = (
-  { name, disk }: ServedExport,
+  { name, object }: ServedExport,
   { listen, tls }: ServeOptions,
   addresses: readonly string[],
 ): ExportSummary => ({
   name,
-  path: disk.path,
-  uuid: disk.header.uuid,
+  path: object.path,
+  uuid: object.uuid,
   uris: listen.map((asked, i) => uriOf(asked, addresses[i] ?? '', name, tls !== undefined)),
 });
 

@@ -6,13 +6,11 @@
  */
 
 import { realpathSync } from 'node:fs';
+import type { InService } from '../../disk/in-service.js';
 import type { KeyChecks } from '../../disk/key-checks.js';
-import { providerFor } from '../../disk/provider.js';
-import type { DiskDescription } from '../../disk/read.js';
-import { ready } from '../../disk/ready.js';
-import { Resizer } from '../../disk/resize.js';
-import { Rewrapper } from '../../disk/rewrap.js';
-import { ServedDisk, type ServedDiskOptions } from '../../disk/served-disk.js';
+import type { StoredObject } from '../../disk/object.js';
+import { putInService, servedReadOnly } from '../../disk/put-in-service.js';
+import type { ServedDiskOptions } from '../../disk/served-disk.js';
 import type { GateState } from '../../engine/engine.js';
 import { about, fail } from '../../errors.js';
 import type { Log } from '../../log.js';
@@ -28,8 +26,9 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES,
 } from '../../nbd/constants.js';
 import type { Export, Negotiated, Transmission, TransmitArgs } from '../../nbd/server.js';
-import { serveControl, statusOf } from '../control.js';
+import { serveControl } from '../control.js';
 import { type AttachmentState, type AttachRequest, removeFolder, takeLock, writeState } from '../state.js';
+import { Verbs } from '../verbs.js';
 import type { NamedDisk } from './disks.js';
 import { draining } from './draining.js';
 import { type End, endAll } from './ends.js';
@@ -64,20 +63,22 @@ function contextIds({ contexts }: Negotiated): { allocation?: number; keyState?:
 
 export class ServedExport {
   readonly name: string;
-  #disk: DiskDescription;
+  readonly object: StoredObject;
+  readonly options: ExportOptions;
   readonly #ends: End[] = [];
   #locked = false;
-  #served: ServedDisk | undefined;
+  #served: InService | undefined;
   #uri = '';
 
   constructor(
     { name, disk }: NamedDisk,
-    private readonly options: ExportOptions,
+    options: ExportOptions,
     private readonly log: Log,
     private readonly checks: KeyChecks,
   ) {
     this.name = name;
-    this.#disk = disk;
+    this.object = disk;
+    this.options = { ...options, readOnly: servedReadOnly(disk, options.readOnly) };
   }
 
   /** Puts the disk into service. Fails with DISK_*, LUKS2_* or KMS_*; then nothing of it is left behind. */
@@ -86,38 +87,30 @@ export class ServedExport {
       await this.#start(onGateChange);
     } catch (error) {
       await this.close().catch((late) => this.log.error({ event: 'close_failed', err: late }, 'close'));
-      throw about(this.disk.path, error);
+      throw about(this.object.path, error);
     }
   }
 
   async #start(onGateChange: (gate: GateState) => void): Promise<void> {
     const { options, log } = this;
-    const { uuid } = this.disk.header;
+    const { object } = this;
+    const { uuid, path } = object;
     const lock = takeLock(uuid);
-    if (!lock) fail('DISK_IN_USE', { path: this.disk.path });
+    if (!lock) fail('DISK_IN_USE', { path });
     this.#locked = true;
     this.#ends.push(lock.release, () => this.forget());
-    const provider = await providerFor(this.disk, { ...options, env: process.env }, log);
-    const disk = await ready(this.disk, provider, options, log);
-    this.#disk = disk;
-    const served = await ServedDisk.open(disk, provider, options, log, onGateChange, this.checks);
+    const choice = { ...options, env: process.env };
+    const served = await putInService(object, choice, options, log, onGateChange, this.checks);
     this.#served = served;
     this.#ends.push(() => served.close());
-    const resizer = new Resizer(served, {
-      user: () => clientsOf(served),
-      show: (sizeBytes) => this.record(this.#uri, sizeBytes),
-    });
-    const rewrapper = new Rewrapper(served, {
+    const verbs = new Verbs(served, {
       environment: { poolDir: options.poolDir, env: process.env },
       pinned: options.expectedKey !== null,
-      show: () => this.record(this.#uri),
+      user: () => clientsOf(served),
+      show: (sizeBytes) => this.record(this.#uri, sizeBytes),
+      record: () => this.record(this.#uri),
     });
-    const control = await serveControl(uuid, async (request) => {
-      if (request.verb === 'status') return statusOf(served);
-      if (request.verb === 'resize') return resizer.resize(request.change, request.force);
-      if (request.verb === 'rewrap') return rewrapper.rewrap(request.wish);
-      return fail('ATTACH_NOT_ATTACHED', { target: disk.path });
-    });
+    const control = await serveControl(uuid, (request) => verbs.carryOut(request));
     this.#ends.push(() => control.close());
   }
 
@@ -128,16 +121,12 @@ export class ServedExport {
 
   /** Takes its record away, where it is ours. */
   forget(): void {
-    if (this.#locked) removeFolder(this.disk.header.uuid);
+    if (this.#locked) removeFolder(this.object.uuid);
     this.#locked = false;
   }
 
-  get disk(): DiskDescription {
-    return this.#served?.disk ?? this.#disk;
-  }
-
   get #sizeBytes(): bigint {
-    return this.#served?.sizeBytes ?? this.disk.sizeBytes;
+    return this.#served?.sizeBytes ?? this.object.sizeBytes;
   }
 
   get gate(): GateState {
@@ -146,14 +135,15 @@ export class ServedExport {
 
   /** What clients are told of it; those of other names than `clientNames` are not. */
   describe(clientNames: readonly string[] | undefined): Export {
-    const { disk, options } = this;
+    const { object, options } = this;
+    const sectorSize = this.#served?.facts.sectorSize ?? 0;
     return {
       name: this.name,
-      description: disk.token.name,
+      description: object.label.name,
       sizeBytes: this.#sizeBytes,
       transmissionFlags: ALWAYS | (options.readOnly ? NBD_FLAG_READ_ONLY : WRITABLE),
       minimumBlockSize: 1,
-      preferredBlockSize: Math.max(disk.sectorSize, 4096),
+      preferredBlockSize: Math.max(sectorSize, 4096),
       maximumBlockSize: MAXIMUM_BLOCK_BYTES,
       contexts: [ALLOCATION, KEY_STATE],
       ...(clientNames && { clientNames }),
@@ -163,7 +153,7 @@ export class ServedExport {
   /** Gives a client's socket to the engine. */
   transmit({ fd, rest, peer, negotiated, tls }: TransmitArgs): Transmission {
     const client = tls?.clientName;
-    const facts = { peer, ...(client && { client }), export: this.name, uuid: this.disk.header.uuid };
+    const facts = { peer, ...(client && { client }), export: this.name, uuid: this.object.uuid };
     const served = this.#served ?? fail('INTERNAL', { what: 'a client of an export that is not served' });
     this.log.info({ event: 'connected', ...facts }, 'a client began');
     const connection = served.engineDisk.serve({
@@ -184,7 +174,8 @@ export class ServedExport {
 
   /** Records it for `list` and `info`, reachable at `uri`. */
   record(uri: string, sizeBytes = this.#sizeBytes): Promise<void> {
-    const { disk } = this;
+    const { name } = this.object.label;
+    const { keyUri, keyId } = this.#served?.facts ?? { keyUri: '', keyId: '' };
     this.#uri = uri;
     const state: AttachmentState = {
       request: this.#request(),
@@ -192,9 +183,9 @@ export class ServedExport {
       device: null,
       address: uri,
       serverPid: process.pid,
-      keyUri: disk.token.keyUri,
-      keyId: disk.token.keyId,
-      name: disk.token.name,
+      keyUri,
+      keyId,
+      name,
       sizeBytes: `${sizeBytes}`,
       attachedAt: new Date().toISOString(),
     };
@@ -202,11 +193,11 @@ export class ServedExport {
   }
 
   #request(): AttachRequest {
-    const { disk, options } = this;
+    const { object, options } = this;
     const { onKeyLoss, checkIntervalMs, graceMs } = options.terms;
     return {
-      path: realpathSync(disk.path),
-      uuid: disk.header.uuid,
+      path: realpathSync(object.path),
+      uuid: object.uuid,
       poolDir: options.poolDir,
       index: null,
       readOnly: options.readOnly,
@@ -224,7 +215,7 @@ export class ServedExport {
 }
 
 /** Who would miss the end of the disk. */
-function clientsOf(served: ServedDisk): string | undefined {
+function clientsOf(served: InService): string | undefined {
   const { connections } = served.engineDisk.stats();
   return connections === 0
     ? undefined

@@ -1,0 +1,136 @@
+/** sealdisk snapshot: what a disk held at one moment, and what is made of that. */
+
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { snapshotOf } from '../attach/snapshot.js';
+import { readObject, type StoredObject } from '../disk/object.js';
+import { fail } from '../errors.js';
+import type { ObjectKind } from '../luks2/label.js';
+import { makeFrom, type Placed } from '../pool/from.js';
+import { placeFor } from '../pool/resolve.js';
+import { restoreFrom } from '../pool/restore.js';
+import {
+  action,
+  type CommonOptions,
+  common,
+  environmentOf,
+  OBJECT,
+  OBJECT_OR_DEVICE,
+  objectOrDevice,
+  objectPath,
+} from './context.js';
+import { report } from './create.js';
+import { registerDelete } from './delete.js';
+import { collectTag } from './key-labels.js';
+import { printObjects } from './list.js';
+import { confirm } from './output.js';
+
+interface Options extends CommonOptions {
+  readonly name?: string;
+  readonly tag: Record<string, string>;
+  readonly freeze?: boolean;
+  readonly key?: string;
+  readonly yes?: boolean;
+}
+
+export function register(program: Command): void {
+  const snapshot = program.command('snapshot').description('what a disk held at one moment');
+  registerCreate(snapshot);
+  registerList(snapshot, 'snapshot');
+  registerCopy(snapshot);
+  registerRestore(snapshot);
+  registerDelete(snapshot, 'snapshot', 'sealdisk snapshot delete monday');
+}
+
+function registerCreate(group: Command): void {
+  const command = group
+    .command('create')
+    .description('keep what a disk holds now, in use or not; of an encrypted disk it is encrypted, always')
+    .argument('<disk|device>', OBJECT_OR_DEVICE)
+    .option('--name <name>', 'its name in the pool, or a path with a slash; default: DISK@TIME')
+    .option('--tag <key=value>', 'a tag; may be given again', collectTag, {})
+    .option('--freeze', 'freeze the file system that is mounted on it meanwhile, so that it is consistent');
+  common(command, 'sealdisk snapshot create data --name monday').action(
+    action(async (word: string, options: Options) => {
+      const target = await objectOrDevice(word, options);
+      report(
+        await snapshotOf(target, {
+          placeOf: (encrypted, disk) =>
+            placeOf(options.name ?? `${disk}@${stamp()}`, 'snapshot', encrypted, options),
+          tags: options.tag,
+          freeze: options.freeze ?? false,
+          environment: environmentOf(options),
+        }),
+        options,
+      );
+    }),
+  );
+}
+
+/** To the second, as a file name may have it. */
+const stamp = (): string => new Date().toISOString().slice(0, 19).replaceAll(':', '-');
+
+/** Where an object of that name is made, and what it is called then. */
+export function placeOf(word: string, kind: ObjectKind, encrypted: boolean, options: CommonOptions): Placed {
+  const path = placeFor(word, { poolDir: resolve(options.pool), kind, encrypted });
+  return { path, name: word.includes('/') ? '' : word };
+}
+
+export function registerList(group: Command, kind: ObjectKind): void {
+  const command = group.command('list').description(`the ${kind}s of the pool`);
+  common(command, `sealdisk ${kind} list`).action(
+    action(async (options: CommonOptions) => printObjects(kind, options)),
+  );
+}
+
+function registerCopy(group: Command): void {
+  const command = group
+    .command('copy')
+    .description('a copy under the same key shares what it holds; under another key it is enciphered anew')
+    .argument('<snapshot>', OBJECT)
+    .requiredOption('--name <name>', 'name of the copy in the pool, or a path with a slash')
+    .option('--key <uri>', 'the key that wraps its data key; of a plain snapshot it makes an encrypted one')
+    .option('--tag <key=value>', 'a tag; may be given again', collectTag, {})
+    .addHelpText('after', '\nWhat is encrypted stays encrypted: there is no copy back to plain.');
+  common(command, 'sealdisk snapshot copy monday --name monday-sealed --key alias/bar').action(
+    action(async (word: string, options: Options & { name: string }) => {
+      const source = await ofKind(word, 'snapshot', options);
+      report(await copyOf(source, options), options);
+    }),
+  );
+}
+
+/** A copy of the same kind, as the options say. */
+export const copyOf = (source: StoredObject, options: Options & { name: string }): Promise<StoredObject> =>
+  makeFrom(source, {
+    kind: source.label.object.kind,
+    placeOf: (encrypted) => placeOf(options.name, source.label.object.kind, encrypted, options),
+    tags: options.tag,
+    keyUri: options.key,
+    environment: environmentOf(options),
+  });
+
+/** The object of that name, which must be of the kind. */
+export async function ofKind(word: string, kind: ObjectKind, options: CommonOptions): Promise<StoredObject> {
+  const object = await readObject(await objectPath(word, options));
+  const found = object.label.object.kind;
+  if (found !== kind) fail('USAGE', { what: `${object.path} is of the kind ${found}, expected ${kind}` });
+  return object;
+}
+
+function registerRestore(group: Command): void {
+  const command = group
+    .command('restore')
+    .description('put what a snapshot holds back into a disk that is not in service; asks first')
+    .argument('<snapshot>', OBJECT)
+    .argument('<disk>', OBJECT)
+    .option('--yes', 'do not ask');
+  common(command, 'sealdisk snapshot restore monday data').action(
+    action(async (from: string, to: string, options: Options) => {
+      const snapshot = await ofKind(from, 'snapshot', options);
+      const disk = await ofKind(to, 'disk', options);
+      await confirm('snapshot restore', `Lose what ${disk.path} holds now?`, options.yes ?? false);
+      report(await restoreFrom(snapshot, disk, environmentOf(options)), options);
+    }),
+  );
+}
