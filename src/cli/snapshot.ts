@@ -2,7 +2,7 @@
 
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { snapshotOf } from '../attach/snapshot.js';
+import { snapshotOf } from '../attach/take-snapshot.js';
 import { readObject, type StoredObject } from '../disk/object.js';
 import { fail } from '../errors.js';
 import type { ObjectKind } from '../luks2/label.js';
