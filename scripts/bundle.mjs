@@ -28,6 +28,7 @@ await build({
     sealdisk: 'dist/cli/main.js',
     'supervisor-main': 'dist/attach/supervisor-main.js',
     'server-main': 'dist/attach/server-main.js',
+    'for-caller': 'dist/cli/for-caller.js',
     'pkcs11-main': 'dist/kms/providers/pkcs11/process-main.js',
   },
   outdir: 'dist/bin',

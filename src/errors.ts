@@ -51,6 +51,7 @@ interface Entry {
 type FoundExpected = { found: FactValue; expected: FactValue };
 type Path = { path: string };
 type PathErrno = { path: string; errno: string };
+type PathFound = { path: string; found: string; expected: string };
 type KeyUri = { keyUri: string };
 
 const entry = <F>(group: Group, says: (facts: F) => string, remedy: string) => ({ group, says, remedy });
@@ -601,10 +602,32 @@ export const CATALOGUE = {
     (f) => `there is no policy ${f.name}`,
     'see those that there are with sealdisk policy list',
   ),
-  POLICY_STORE: entry<{ path: string; found: string; expected: string }>(
+  POLICY_STORE: entry<PathFound>(
     'denied',
     (f) => `${f.path} is ${f.found}, expected ${f.expected}; all is denied until that is right`,
     'see who changed it; then put it right, or delete the policy and add it again',
+  ),
+
+  // --- the daemon
+  DAEMON_REFUSED: entry<{ what: string }>(
+    'denied',
+    (f) => `the daemon does not take ${f.what}`,
+    'see docs/policy.md for what it does for its callers, or have root do it',
+  ),
+  DAEMON_BUSY: entry<{ callers: number }>(
+    'busy',
+    (f) => `the daemon has ${f.callers} callers already`,
+    'try again when some of them are done',
+  ),
+  DAEMON_CONNECTION: entry<{ path: string; errno: string }>(
+    'system',
+    (f) => `the daemon at ${f.path} does not answer: ${f.errno}`,
+    'see whether sealdisk daemon runs; what was begun may have been done',
+  ),
+  DAEMON_POOL: entry<PathFound>(
+    'refused',
+    (f) => `${f.path} is ${f.found}, expected ${f.expected}`,
+    'give the pool to root alone (chown root, chmod 700): what others can write there the daemon cannot answer for',
   ),
 
   // --- ours

@@ -2,6 +2,7 @@
 
 import { realpathSync } from 'node:fs';
 import type { ObjectKind } from '../luks2/label.js';
+import { currentCaller, isOwn } from '../policy/caller.js';
 import type { Entry, Unreadable } from '../pool/entry.js';
 import { scanPool } from '../pool/scan.js';
 import { type Attachment, list } from './attachments.js';
@@ -25,8 +26,9 @@ export interface Inventory {
   readonly unreadable: readonly Unreadable[];
 }
 
-/** The pool's objects by name, then what is in service from elsewhere. DISK_IO. */
+/** The pool's objects by name, then what is in service from elsewhere; of both what the caller may see. DISK_IO. */
 export async function inventory(poolDir: string): Promise<Inventory> {
+  const caller = currentCaller();
   const [pool, attachments] = await Promise.all([scanPool(poolDir), list()]);
   const byPath = new Map(attachments.map((one) => [one.path, one]));
   const listed = pool.entries.map((entry) => {
@@ -35,7 +37,8 @@ export async function inventory(poolDir: string): Promise<Inventory> {
     return listedOf(entry, attachment);
   });
   const elsewhere = [...byPath.values()].map(listedElsewhere);
-  return { listed: [...listed, ...elsewhere], unreadable: pool.unreadable };
+  const seen = [...listed, ...elsewhere].filter(({ tags }) => isOwn(caller, tags));
+  return { listed: seen, unreadable: caller.guest ? [] : pool.unreadable };
 }
 
 function realPathOf(path: string): string {

@@ -6,10 +6,9 @@ import { indexOf } from '../attach/kernel-device.js';
 import { catalogued, fail, isFailure } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
 import { resolveObject } from '../pool/resolve.js';
+import { DEFAULT_POOL } from './default-pool.js';
 import { printFailure } from './output.js';
 import { parseDuration, parseDurationOrForever } from './units.js';
-
-export const DEFAULT_POOL = '/var/lib/sealdisk';
 
 export interface CommonOptions {
   readonly pool: string;

@@ -1,57 +1,12 @@
 #!/usr/bin/env node
-/** The command line: wires the commands, each in a file of its own. Only the command that is asked for is loaded. */
+/** The program `sealdisk`: a command line, carried out here or by the daemon. */
 
-import { readFileSync } from 'node:fs';
-import { Command } from 'commander';
-import { EXIT_CODES } from '../errors.js';
-import { watchOutput } from './output.js';
+import { byDaemon } from './route.js';
 
-interface CommandFile {
-  register(program: Command): void;
+async function main(words: readonly string[]): Promise<void> {
+  if (await byDaemon(words)) return;
+  const { runProgram } = await import('./program.js');
+  await runProgram(words);
 }
 
-const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
-  create: () => import('./create.js'),
-  encrypt: () => import('./encrypt.js'),
-  import: () => import('./import.js'),
-  attach: () => import('./attach.js'),
-  detach: () => import('./detach.js'),
-  resize: () => import('./resize.js'),
-  rewrap: () => import('./rewrap.js'),
-  recover: () => import('./recover.js'),
-  list: () => import('./list.js'),
-  info: () => import('./info.js'),
-  rename: async () => ({ register: (await import('./labels.js')).registerRename }),
-  tag: async () => ({ register: (await import('./labels.js')).registerTag }),
-  delete: () => import('./delete.js'),
-  snapshot: () => import('./snapshot.js'),
-  serve: () => import('./serve.js'),
-  key: () => import('./key.js'),
-  kms: () => import('./kms.js'),
-  policy: () => import('./policy.js'),
-  'export-data-key': () => import('./export-data-key.js'),
-};
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
-
-const program = new Command('sealdisk')
-  .description('Encrypted block devices whose keys live in a KMS')
-  .version(version)
-  .showSuggestionAfterError()
-  .configureOutput({
-    outputError: (text, write) => write(text.replace(/^error: /, 'sealdisk: ')),
-  })
-  .exitOverride((exit) => process.exit(exit.exitCode === 0 ? 0 : EXIT_CODES.usage));
-
-watchOutput();
-const asked = process.argv[2] ?? '';
-const wanted = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
-
-async function main(): Promise<void> {
-  for (const name of wanted) (await COMMANDS[name]?.())?.register(program);
-  await program.parseAsync();
-}
-
-void main();
+void main(process.argv.slice(2));

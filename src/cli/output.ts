@@ -21,6 +21,10 @@ export function watchOutput(): void {
 
 export const printLine = (line: string) => process.stdout.write(`${line}\n`);
 
+/** What another process printed, as it comes. */
+export const passOn = (text: string, to: 'out' | 'err') =>
+  (to === 'out' ? process.stdout : process.stderr).write(text);
+
 /** For scripts: one JSON value. bigint as a decimal string. */
 export function printJson(value: unknown): void {
   const text = JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? `${v}` : v), 2);

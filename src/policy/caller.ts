@@ -5,7 +5,7 @@
  * (src/daemon). That is told to the process by its start, never by its environment or its words, and once.
  */
 
-import { engine } from '../engine/engine.js';
+import { type Account, engine } from '../engine/engine.js';
 import { fail } from '../errors.js';
 
 export interface Caller {
@@ -17,12 +17,32 @@ export interface Caller {
   readonly guest: boolean;
 }
 
+/** Says whose an object is; only the daemon sets it. */
+export const OWNER_TAG = 'owner';
+
+/** Whether the caller may see and touch an object with these tags, as far as that depends on whose it is. */
+export const isOwn = ({ guest, uid, user }: Caller, tags: Readonly<Record<string, string>>): boolean =>
+  !guest || uid === 0 || tags[OWNER_TAG] === user;
+
 let told: Caller | undefined;
 
-/** The caller with this number. */
+/** The caller with this number. The user database is asked when the name or the groups are. */
 export function callerOf(uid: number, guest: boolean): Caller {
-  const account = engine().account(uid);
-  return { uid, user: account?.name ?? `${uid}`, groups: account?.groups ?? [], guest };
+  let found: Account | null | undefined;
+  const account = (): Account | null => {
+    if (found === undefined) found = engine().account(uid);
+    return found;
+  };
+  return {
+    uid,
+    guest,
+    get user() {
+      return account()?.name ?? `${uid}`;
+    },
+    get groups() {
+      return account()?.groups ?? [];
+    },
+  };
 }
 
 /** From now on this process does what `caller` asks. */

@@ -9,17 +9,20 @@ import type { Log } from '../../log.js';
 import type { Serving } from './serve.js';
 import type { Notify } from './systemd.js';
 
-export interface Life {
-  readonly start: (onChange: () => void) => Promise<Serving>;
+/** What serves: exports, or something else that has no name here. */
+export type Living = Pick<Serving, 'status' | 'reload' | 'close'> & Partial<Pick<Serving, 'exports'>>;
+
+export interface Life<L extends Living> {
+  readonly start: (onChange: () => void) => Promise<L>;
   /** Called once, when clients may come. */
-  readonly announce: (serving: Serving) => void;
+  readonly announce: (serving: L) => void;
   readonly notify: Notify;
   readonly log: Log;
 }
 
 /** Resolves when the process has been stopped and all is closed; fails as the start or the close does. */
-export async function live({ start, announce, notify, log }: Life): Promise<void> {
-  let serving: Serving | undefined;
+export async function live<L extends Living>({ start, announce, notify, log }: Life<L>): Promise<void> {
+  let serving: L | undefined;
   const stopped = new Promise<string>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.once(signal, () => {
