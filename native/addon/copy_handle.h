@@ -59,15 +59,21 @@ class CopyHandle final : public Napi::ObjectWrap<CopyHandle> {
     object.Set("begun", begun.Promise());
     object.Set("done", done.Promise());
     JsThread& js = instance.js;
+    const auto hasBegun = std::make_shared<bool>(false);  // a promise settles once; JS thread
     Unwrap(object)->copy_ = disk.copy(
         {text(options, "path"), text(options, "bitmapPath"), boolean(options, "resume", false)},
-        [&js, begun](uint64_t heldNs) { js.post([begun, heldNs](Napi::Env env) { begun.Resolve(milliseconds(env, heldNs)); }); },
-        [&js, begun, done](int error) {
-          js.post([&js, begun, done, error](Napi::Env env) {
+        [&js, begun, hasBegun](uint64_t heldNs) {
+          js.post([begun, hasBegun, heldNs](Napi::Env env) {
+            *hasBegun = true;
+            begun.Resolve(milliseconds(env, heldNs));
+          });
+        },
+        [&js, begun, hasBegun, done](int error) {
+          js.post([&js, begun, hasBegun, done, error](Napi::Env env) {
             js.settled(env);
             if (error == 0) return done.Resolve(env.Undefined());
             const Napi::Value failure = coded(env, "copy of the disk's file", errnoName(error)).Value();
-            begun.Reject(failure);  // where it has not been resolved
+            if (!*hasBegun) begun.Reject(failure);
             done.Reject(failure);
           });
         });

@@ -23,6 +23,7 @@ import {
   ownerOf,
   userOf,
 } from './kernel-device.js';
+import { dropUnfinished } from './snapshots.js';
 import {
   type AttachmentState,
   type AttachRequest,
@@ -156,6 +157,7 @@ function takeAway(uuid: string, force: boolean): void {
     if (user && !force) fail('ATTACH_DEVICE_BUSY', { device: devicePath(index), why: user });
     engine().nbdDisconnect(index);
   }
+  dropUnfinished(uuid);
   removeFolder(uuid);
 }
 

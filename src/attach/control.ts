@@ -7,12 +7,14 @@
 
 import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { isAbsolute } from 'node:path';
 import type { InService } from '../disk/in-service.js';
 import type { LabelChange } from '../disk/relabel.js';
 import type { SizeChange } from '../disk/resize.js';
 import type { RewrapWish } from '../disk/rewrap.js';
 import type { ServedDiskStatus } from '../disk/served-disk.js';
 import { type Code, catalogued, fail, SealdiskError } from '../errors.js';
+import { SNAPSHOT_ID, type SnapshotRequest, type SnapshotWish } from './snapshots.js';
 import { controlPath } from './state.js';
 
 /** Fifty tags of the longest make some 20 KiB. */
@@ -23,7 +25,8 @@ export type ControlRequest =
   | { verb: 'detach'; force: boolean }
   | { verb: 'resize'; change: SizeChange; force: boolean }
   | { verb: 'rewrap'; wish: RewrapWish }
-  | { verb: 'relabel'; change: LabelChange };
+  | { verb: 'relabel'; change: LabelChange }
+  | SnapshotRequest;
 
 export interface ControlStatus extends ServedDiskStatus {
   readonly serverPid: number;
@@ -86,7 +89,7 @@ function answer(socket: Socket, handle: (request: ControlRequest) => Promise<unk
 }
 
 function parse(text: string): ControlRequest {
-  const request = JSON.parse(text) as { verb?: unknown; force?: unknown; change?: unknown; wish?: unknown };
+  const request = JSON.parse(text) as Partial<Record<'verb' | 'force' | 'change' | 'wish' | 'id', unknown>>;
   if (request.verb === 'status') return { verb: 'status' };
   if (request.verb === 'detach') return { verb: 'detach', force: request.force === true };
   if (request.verb === 'resize') {
@@ -94,6 +97,10 @@ function parse(text: string): ControlRequest {
   }
   if (request.verb === 'rewrap') return { verb: 'rewrap', wish: parseWish(request.wish) };
   if (request.verb === 'relabel') return { verb: 'relabel', change: parseLabels(request.change) };
+  if (request.verb === 'snapshot') return { verb: 'snapshot', wish: parseSnapshot(request.wish) };
+  if (request.verb === 'snapshot-status' || request.verb === 'snapshot-cancel') {
+    return { verb: request.verb, id: parseId(request.id) };
+  }
   return fail('USAGE', { what: 'unknown control request' });
 }
 
@@ -110,6 +117,18 @@ function parseLabels(found: unknown): LabelChange {
     return fail('USAGE', { what: 'unknown tags' });
   }
   return { ...(typeof name === 'string' ? { name } : {}), tags: Object.fromEntries(known) };
+}
+
+function parseSnapshot(found: unknown): SnapshotWish {
+  const { id, mode, path } = (found ?? {}) as { id?: unknown; mode?: unknown; path?: unknown };
+  const known = mode === 'reflink' || mode === 'copy';
+  if (known && typeof path === 'string' && isAbsolute(path)) return { id: parseId(id), mode, path };
+  return fail('USAGE', { what: 'unknown snapshot' });
+}
+
+function parseId(found: unknown): string {
+  if (typeof found === 'string' && SNAPSHOT_ID.test(found)) return found;
+  return fail('USAGE', { what: 'unknown snapshot id' });
 }
 
 function parseChange(found: unknown): SizeChange {

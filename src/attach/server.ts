@@ -24,6 +24,7 @@ import {
   userOf,
   waitUsable,
 } from './kernel-device.js';
+import { Snapshots } from './snapshots.js';
 import { type AttachmentState, type AttachRequest, removeFolder, writeState } from './state.js';
 import { Verbs } from './verbs.js';
 
@@ -38,11 +39,12 @@ export class AttachmentServer {
   private constructor(
     private readonly request: AttachRequest,
     private readonly served: InService,
+    private readonly snapshots: Snapshots,
     private readonly log: Log,
     private readonly onDetached: () => void,
   ) {
     const { poolDir, expectedKey } = request;
-    this.#verbs = new Verbs(served, {
+    this.#verbs = new Verbs(served, snapshots, {
       environment: { poolDir, env: process.env },
       pinned: expectedKey !== null,
       user: () => (this.#index === undefined ? undefined : userOf(this.#index)),
@@ -67,11 +69,13 @@ export class AttachmentServer {
     const choice = { poolDir, env: process.env, expectedKey, kmsWaitMs: takeover ? 0 : kmsWaitMs };
     let server: AttachmentServer | undefined;
     const served = await putInService(object, choice, options, log, (gate) => server?.gateChanged(gate));
-    server = new AttachmentServer(asked, served, log, onDetached);
     try {
+      const snapshots = await Snapshots.open(served.engineDisk, request.uuid, log, takeover);
+      server = new AttachmentServer(asked, served, snapshots, log, onDetached);
       return { server, state: await server.connect() };
     } catch (error) {
-      await server.giveUp(takeover);
+      if (server) await server.giveUp(takeover);
+      else await served.close();
       throw error;
     }
   }
@@ -180,6 +184,9 @@ export class AttachmentServer {
     if (this.#index === undefined || this.#detaching) return;
     const user = userOf(this.#index);
     if (user && !force) fail('ATTACH_DEVICE_BUSY', { device: devicePath(this.#index), why: user });
+    if (this.snapshots.running > 0 && !force) {
+      fail('ATTACH_DEVICE_BUSY', { device: devicePath(this.#index), why: 'being copied for a snapshot' });
+    }
     this.#detaching = true;
     if (force) await this.served.engineDisk.fail();
     try {
@@ -200,6 +207,7 @@ export class AttachmentServer {
   }
 
   private async end(): Promise<void> {
+    await this.snapshots.close();
     await this.served.close();
     removeFolder(this.request.uuid);
     this.log.info({ event: 'detached', uuid: this.request.uuid }, 'detached');

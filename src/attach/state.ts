@@ -3,6 +3,7 @@
  *
  *   state.json     what `list` and `info` show, and what a new server needs to take the device over
  *   control.sock   where the server answers (control.ts)
+ *   snapshots/     copies of the disk that are being made (snapshots.ts)
  *   log            the server's and the supervisor's JSON lines
  *   lock           flock, held by the supervisor and its servers (or by sealdisk serve) until the last of them ends
  *
@@ -74,6 +75,7 @@ const folderOf = (uuid: string) => join(runDir(), uuid);
 export const controlPath = (uuid: string) => join(folderOf(uuid), 'control.sock');
 export const logPath = (uuid: string) => join(folderOf(uuid), 'log');
 const statePath = (uuid: string) => join(folderOf(uuid), 'state.json');
+export const snapshotsPath = (uuid: string) => join(folderOf(uuid), 'snapshots');
 const lockPath = (uuid: string) => join(folderOf(uuid), 'lock');
 
 /** Makes the attachment's folder. */
@@ -85,17 +87,20 @@ export function prepareFolder(uuid: string): void {
   }
 }
 
-export async function writeState(state: AttachmentState): Promise<void> {
-  const { uuid } = state.request;
-  const aside = `${statePath(uuid)}.new`;
+export const writeState = (state: AttachmentState): Promise<void> =>
+  writeWhole(statePath(state.request.uuid), state);
+
+/** Writes `value` as JSON, whole or not at all. */
+export async function writeWhole(path: string, value: unknown): Promise<void> {
+  const aside = `${path}.new`;
   const file = await open(aside, 'w', 0o600);
   try {
-    await file.writeFile(`${JSON.stringify(state, null, 2)}\n`);
+    await file.writeFile(`${JSON.stringify(value, null, 2)}\n`);
     await file.sync();
   } finally {
     await file.close();
   }
-  await rename(aside, statePath(uuid));
+  await rename(aside, path);
 }
 
 /** The recorded attachment of the disk, or undefined: none, or one that never came to be. */

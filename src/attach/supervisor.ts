@@ -18,6 +18,7 @@ import { engine } from '../engine/engine.js';
 import { type Code, catalogued, SealdiskError } from '../errors.js';
 import type { Log } from '../log.js';
 import { findDevice } from './kernel-device.js';
+import { dropUnfinished } from './snapshots.js';
 import { type AttachmentState, type AttachRequest, type Lock, removeFolder, takeLock } from './state.js';
 
 export type ServerReport =
@@ -59,6 +60,7 @@ export async function supervise(
 function removeRemains(uuid: string): void {
   const index = findDevice(uuid);
   if (index !== undefined) engine().nbdDisconnect(index);
+  dropUnfinished(uuid);
   removeFolder(uuid);
 }
 

@@ -9,6 +9,7 @@ import { ServedDisk } from '../disk/served-disk.js';
 import { fail } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
 import { type ControlRequest, statusOf } from './control.js';
+import type { Snapshots } from './snapshots.js';
 
 /** What the verbs have to know of how the disk is served. */
 export interface VerbsFront {
@@ -29,10 +30,11 @@ export class Verbs {
 
   constructor(
     private readonly served: InService,
+    private readonly snapshots: Snapshots,
     front: VerbsFront,
   ) {
     this.#resizer = new Resizer(served, {
-      user: () => front.user(),
+      user: () => (snapshots.running > 0 ? 'being copied for a snapshot' : front.user()),
       show: (sizeBytes) => front.show(sizeBytes),
     });
     const { environment, pinned } = front;
@@ -56,6 +58,10 @@ export class Verbs {
         return this.#header
           ? this.#header.relabel(request.change)
           : relabelPlain(await readObject(path), request.change);
+      case 'snapshot':
+      case 'snapshot-status':
+      case 'snapshot-cancel':
+        return this.snapshots.handle(request);
       case 'detach':
         return fail('ATTACH_NOT_ATTACHED', { target: path });
     }

@@ -27,6 +27,7 @@ import {
 } from '../../nbd/constants.js';
 import type { Export, Negotiated, Transmission, TransmitArgs } from '../../nbd/server.js';
 import { serveControl } from '../control.js';
+import { Snapshots } from '../snapshots.js';
 import { type AttachmentState, type AttachRequest, removeFolder, takeLock, writeState } from '../state.js';
 import { Verbs } from '../verbs.js';
 import type { NamedDisk } from './disks.js';
@@ -103,7 +104,10 @@ export class ServedExport {
     const served = await putInService(object, choice, options, log, onGateChange, this.checks);
     this.#served = served;
     this.#ends.push(() => served.close());
-    const verbs = new Verbs(served, {
+    // Whoever served it before is gone, and who wrote to the disk since then is not known.
+    const snapshots = await Snapshots.open(served.engineDisk, uuid, log, false);
+    this.#ends.push(() => snapshots.close());
+    const verbs = new Verbs(served, snapshots, {
       environment: { poolDir: options.poolDir, env: process.env },
       pinned: options.expectedKey !== null,
       user: () => clientsOf(served),
