@@ -32,6 +32,8 @@ export class Session {
   readonly #startMs = performance.now();
   readonly #closed: Promise<void>;
   #child: ChildProcess | undefined;
+  /** Runs while the caller does not read. */
+  #stalled: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly socket: Socket,
@@ -100,20 +102,24 @@ export class Session {
 
   /** A caller that does not read lets its command wait, for so long. */
   #send(frame: Frame): void {
-    if (this.socket.destroyed || this.socket.write(encodeFrame(frame))) return;
-    const streams = [this.#child?.stdout, this.#child?.stderr];
-    for (const stream of streams) stream?.pause();
-    const stalled = setTimeout(() => this.socket.destroy(), STALL_TIMEOUT_MS);
-    this.socket.once('close', () => clearTimeout(stalled));
+    if (this.socket.destroyed || this.socket.write(encodeFrame(frame)) || this.#stalled) return;
+    for (const stream of this.#streams()) stream?.pause();
+    this.#stalled = setTimeout(() => this.socket.destroy(), STALL_TIMEOUT_MS);
     this.socket.once('drain', () => {
-      clearTimeout(stalled);
-      for (const stream of streams) stream?.resume();
+      clearTimeout(this.#stalled);
+      this.#stalled = undefined;
+      for (const stream of this.#streams()) stream?.resume();
     });
+  }
+
+  #streams() {
+    return [this.#child?.stdout, this.#child?.stderr];
   }
 
   #leave(): void {
     this.#child?.kill('SIGTERM');
-    for (const stream of [this.#child?.stdout, this.#child?.stderr]) stream?.resume();
+    clearTimeout(this.#stalled);
+    for (const stream of this.#streams()) stream?.resume();
   }
 }
 

@@ -26,6 +26,9 @@ export const ACTIONS = [
   'ecs:ImportImage',
   'ecs:ExportImage',
   'ecs:DeleteImage',
+  'ecs:ModifyDiskAttribute',
+  'ecs:TagResources',
+  'ecs:UntagResources',
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 

@@ -65,6 +65,25 @@ t.test('attach asks before the kernel is asked', async (t) => {
   });
 });
 
+t.test('a tag that a policy goes by can be kept by a policy', async (t) => {
+  const { at, json, sealdisk } = rig(t);
+  await json('create', at('d'), '--size', '1M', '--tag', 'env=prod');
+  const keep = {
+    Version: '1',
+    Statement: {
+      Effect: 'Deny',
+      Action: ['ecs:TagResources', 'ecs:UntagResources'],
+      Resource: '*',
+      Condition: { StringEquals: { 'ecs:tag/env': 'prod' } },
+    },
+  };
+  writeFileSync(at('keep.json'), JSON.stringify(keep));
+  await json('policy', 'add', at('keep.json'));
+  for (const change of ['env=test', 'env-'])
+    t.match(await sealdisk('tag', at('d'), change), { code: 11, err: /policy keep denies it/ }, change);
+  await json('rename', at('d'), 'other');
+});
+
 t.test('a policy that is none changes nothing, and says where it is wrong', async (t) => {
   const { dir, at, sealdisk } = rig(t);
   writeFileSync(at('p.json'), '{\n  "Version": "1",\n  "Statement": [{ "Effect": "deny" }]\n}\n');

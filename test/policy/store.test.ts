@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { LocalKms } from '#sealdisk/kms/local/local-kms.js';
 import { authorize } from '#sealdisk/policy/authorize.js';
 import type { Caller } from '#sealdisk/policy/caller.js';
 import { readyPolicy } from '#sealdisk/policy/ready.js';
@@ -81,13 +82,42 @@ t.test('a policy speaks of everyone, root too, or of the users and groups that i
 });
 
 t.test("the service key is nobody's own, and what no KMS tells is not known", async (t) => {
-  const { add, may } = rigOf(t);
+  const { add, may, poolDir } = rigOf(t);
   await add('byok', EVERYONE, 'byok-only');
   await t.rejects(may('a', [], { key: { uri: 'alias/acs/ecs' } }), {
     message: /denies it \(ecs:IsDiskEncrypted is true, ecs:IsDiskByokEncrypted is false\)/,
   });
   await t.rejects(may('a', [], { key: { uri: 'alias/none' } }), {
     message: /\(ecs:IsDiskEncrypted is true\)/,
+  });
+  const kms = LocalKms.open(join(poolDir, 'kms'));
+  await kms.createKey({ alias: 'alias/own' });
+  await may('a', [], { key: { uri: 'alias/own' } });
+  const { keyId } = await kms.describeKey('alias/acs/ecs');
+  for (const key of [{ uri: keyId }, { uri: 'alias/own', id: keyId }])
+    await t.rejects(may('a', [], { key }), { message: /ByokEncrypted is false/ }, 'by its id, too');
+});
+
+t.test('the disk of a system is one more thing that a policy can ask for', async (t) => {
+  const { add, may, poolDir } = rigOf(t);
+  await add('all');
+  await t.rejects(may('a', [], { system: true }), {
+    message: /\(ecs:IsDiskEncrypted is false, ecs:IsSystemDiskEncrypted is false\)/,
+  });
+  const text = JSON.stringify({
+    Version: '1',
+    Statement: {
+      Effect: 'Deny',
+      Action: '*',
+      Resource: '*',
+      Condition: { Bool: { 'ecs:IsSystemDiskByokEncrypted': 'false' } },
+    },
+  });
+  await addPolicy(poolDir, { name: 's', principals: EVERYONE, source: { name: 's', text }, replace: false });
+  const service = { key: { uri: 'alias/acs/ecs' } };
+  await may('a', [], service);
+  await t.rejects(may('a', [], { ...service, system: true }), {
+    message: /statement 1 of policy s .*ecs:IsSystemDiskByokEncrypted is false/,
   });
 });
 
