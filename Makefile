@@ -1,6 +1,6 @@
-# setup installs, build compiles, demo shows, test proves, bench measures, bench-compare measures against an earlier commit, compare measures other NBD servers, lint checks style, clean removes what was built.
+# setup installs, build compiles, demo and demo-lifecycle show, test proves, bench measures, bench-compare measures against an earlier commit, compare measures other NBD servers, lint checks style, clean removes what was built.
 
-.PHONY: setup build build-tests demo test bench bench-compare compare lint clean
+.PHONY: setup build build-tests demo demo-lifecycle test bench bench-compare compare lint clean
 
 BIN := node_modules/.bin
 SRC := $(shell find src -name '*.ts' 2>/dev/null) scripts/bundle.mjs tsconfig.json package.json
@@ -35,6 +35,10 @@ dist-test/.built: dist/.built $(TESTS)
 demo: setup
 	@$(MAKE) -s build
 	@scripts/demo
+
+demo-lifecycle: setup
+	@$(MAKE) -s build
+	@scripts/demo lifecycle
 
 test: setup
 	@$(MAKE) -s build-tests

@@ -122,6 +122,11 @@ export const CATALOGUE = {
     (f) => `nothing is made from ${f.path}: ${f.why}`,
     'see docs/guide.md; nothing was changed',
   ),
+  DISK_FREEZE: entry<{ mountPoint: string; why: string }>(
+    'refused',
+    (f) => `${f.mountPoint} cannot be frozen: ${f.why}`,
+    'take the snapshot without --freeze: it is as after a power failure, which every journalling file system bears',
+  ),
   DISK_PLAIN: entry<{ path: string; what: string }>(
     'refused',
     (f) => `${f.path} is a plain disk: ${f.what}`,

@@ -71,16 +71,26 @@ export function userOf(index: number): string | undefined {
   const device = devicePath(index);
   const [holder] = existsSync(sysfs(index, 'holders')) ? readdirSync(sysfs(index, 'holders')) : [];
   if (holder) return `held by ${holder}`;
-  const numbers = [attribute(index, 'dev'), ...partitionsOf(index)];
-  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
-    const fields = line.split(' ');
-    if (numbers.includes(fields[2])) return `mounted on ${fields[4]}`;
-    if (fields.includes(device)) return `mounted on ${fields[4]}`;
-  }
+  const [mountPoint] = mountsOf(index);
+  if (mountPoint !== undefined) return `mounted on ${mountPoint}`;
   if (new RegExp(`^${device}(p\\d+)? `, 'm').test(readFileSync('/proc/swaps', 'utf8')))
     return 'in use as swap';
   const pid = openerOf(index);
   return pid === undefined ? undefined : `open in process ${pid}`;
+}
+
+/** Where it, or a partition of it, is mounted. Source: proc(5), /proc/pid/mountinfo. */
+export function mountsOf(index: number): string[] {
+  const device = devicePath(index);
+  const numbers = [attribute(index, 'dev'), ...partitionsOf(index)];
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '));
+  return lines
+    .filter((fields) => numbers.includes(fields[2]) || fields.includes(device))
+    .map((fields) =>
+      (fields[4] ?? '').replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 8))),
+    );
 }
 
 function partitionsOf(index: number): (string | undefined)[] {

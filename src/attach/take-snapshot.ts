@@ -1,23 +1,32 @@
 /** A snapshot of a disk, in service or not. */
 
+import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
+import type { BulkOptions } from '../disk/bulk.js';
+import { type Bring, bringDetached } from '../disk/derive.js';
 import { nameOf, readObject, type StoredObject } from '../disk/object.js';
 import { fail } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
 import { makeFrom, type Placed } from '../pool/from.js';
-import { find } from './attachments.js';
-import { indexOf } from './kernel-device.js';
+import { type Attachment, find } from './attachments.js';
+import { freeze } from './freeze.js';
+import { indexOf, mountsOf } from './kernel-device.js';
+import { snapshotServed } from './snapshot.js';
 
 export interface SnapshotWish {
+  readonly kind: 'snapshot' | 'image';
   /** Where it is made and what it is called, given whether it is encrypted and what the disk is called. */
   placeOf(encrypted: boolean, diskName: string): Placed;
   readonly tags: Readonly<Record<string, string>>;
   /** Freeze the file system that is mounted on the device meanwhile. */
   readonly freeze: boolean;
   readonly environment: ProviderEnvironment;
+  /** The moment is over: how long the I/O of a disk in service was held, and whether the file system shares its blocks. */
+  readonly onTaken: (heldMs: number, how: 'reflink' | 'copy') => void;
+  readonly bulk: Omit<BulkOptions, 'timeoutMs'>;
 }
 
-/** Makes the snapshot of the disk at `target`, a path or /dev/nbdN. DISK_*, ATTACH_*, LUKS2_* or KMS_*; then none is there. */
+/** Makes it of the disk at `target`, a path or /dev/nbdN. DISK_*, ATTACH_*, LUKS2_* or KMS_*; then none is there. */
 export async function snapshotOf(target: string, wish: SnapshotWish): Promise<StoredObject> {
   const attachment = await find(target);
   if (!attachment && indexOf(target) !== undefined) fail('ATTACH_NOT_ATTACHED', { target });
@@ -25,10 +34,39 @@ export async function snapshotOf(target: string, wish: SnapshotWish): Promise<St
   const { kind } = disk.label.object;
   if (kind !== 'disk') fail('USAGE', { what: `${disk.path} is of the kind ${kind}, expected a disk` });
   return makeFrom(disk, {
-    kind: 'snapshot',
+    kind: wish.kind,
     placeOf: (encrypted) => wish.placeOf(encrypted, basename(nameOf(disk))),
     tags: wish.tags,
     keyUri: undefined,
     environment: wish.environment,
+    bring: attachment ? bringServed(attachment, wish) : bringDetached,
+    bulk: wish.bulk,
   });
 }
+
+const bringServed =
+  ({ device }: Attachment, wish: SnapshotWish): Bring =>
+  async ({ uuid, path }, toPath) => {
+    await rm(toPath);
+    const index = device === null ? undefined : indexOf(device);
+    const mounts = wish.freeze && index !== undefined ? mountsOf(index) : [];
+    if (wish.freeze && mounts.length === 0) {
+      fail('DISK_FREEZE', { mountPoint: path, why: 'no file system on it is mounted on this machine' });
+    }
+    const thaws: (() => Promise<void>)[] = [];
+    const thaw = async () => void (await Promise.all(thaws.map((one) => one())));
+    try {
+      for (const mount of mounts) thaws.push(await freeze(mount));
+      await snapshotServed(uuid, toPath, {
+        onTaken: (heldMs, how) => {
+          void thaw();
+          wish.onTaken(heldMs, how);
+        },
+        onProgress: ({ copiedBytes, totalBytes }) =>
+          wish.bulk.onProgress?.({ phase: 'copy', doneBytes: copiedBytes, totalBytes }),
+        ...(wish.bulk.signal && { signal: wish.bulk.signal }),
+      });
+    } finally {
+      await thaw();
+    }
+  };

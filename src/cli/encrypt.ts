@@ -44,10 +44,10 @@ export function register(program: Command): void {
     .option('--to <disk>', 'the disk to be made: its name in the pool, or a path with a slash')
     .option('--key <uri>', 'key that wraps the data key', DEFAULT_KEY_URI)
     .addOption(
-      new Option('--sector-size <bytes>', 'encryption sector; 4096 where it divides the size').choices([
-        '512',
-        '4096',
-      ]),
+      new Option(
+        '--sector-size <bytes>',
+        'encryption sector: 512 by default, as the plain disk had it',
+      ).choices(['512', '4096']),
     )
     .option('--name <name>', 'a name for people, when it is not to be that of the file')
     .option('--tag <key=value>', 'a tag; may be given again', collectTag, {})

@@ -1,10 +1,11 @@
 /** sealdisk import: a raw file as a plain disk of the pool. */
 
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { importPlain } from '../disk/import-plain.js';
+import { mayMake } from '../pool/may.js';
 import { absolute, placeFor } from '../pool/resolve.js';
-import { action, type CommonOptions, common } from './context.js';
+import { action, type CommonOptions, common, environmentOf } from './context.js';
 import { report } from './create.js';
 import { collectTag } from './key-labels.js';
 
@@ -25,6 +26,8 @@ export function register(program: Command): void {
       const { name: word, tag: tags } = options;
       const path = placeFor(word, { poolDir: resolve(options.pool), kind: 'disk', encrypted: false });
       const name = word.includes('/') ? '' : word;
+      const toBe = { kind: 'disk', name: name || basename(path), source: '', tags, keyUri: null } as const;
+      await mayMake('ecs:CreateDisk', toBe, environmentOf(options));
       report(await importPlain(absolute(file), { path, kind: 'disk', name, source: '', tags }), options);
     }),
   );

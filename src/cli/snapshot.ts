@@ -23,7 +23,8 @@ import { report } from './create.js';
 import { registerDelete } from './delete.js';
 import { collectTag } from './key-labels.js';
 import { printObjects } from './list.js';
-import { confirm } from './output.js';
+import { confirm, printLine } from './output.js';
+import { withProgress } from './progress.js';
 
 interface Options extends CommonOptions {
   readonly name?: string;
@@ -52,19 +53,36 @@ function registerCreate(group: Command): void {
     .option('--freeze', 'freeze the file system that is mounted on it meanwhile, so that it is consistent');
   common(command, 'sealdisk snapshot create data --name monday').action(
     action(async (word: string, options: Options) => {
-      const target = await objectOrDevice(word, options);
-      report(
-        await snapshotOf(target, {
-          placeOf: (encrypted, disk) =>
-            placeOf(options.name ?? `${disk}@${stamp()}`, 'snapshot', encrypted, options),
-          tags: options.tag,
-          freeze: options.freeze ?? false,
-          environment: environmentOf(options),
-        }),
-        options,
-      );
+      const made = await takeOf('snapshot', word, options);
+      if (!options.json && made.taken) printLine(made.taken);
+      report(made.object, options);
     }),
   );
+}
+
+/** A snapshot or an image of a disk, in service or not; and what is to be told of how it was taken. */
+export async function takeOf(
+  kind: 'snapshot' | 'image',
+  word: string,
+  options: Options,
+): Promise<{ object: StoredObject; taken: string | undefined }> {
+  const target = await objectOrDevice(word, options);
+  let taken: string | undefined;
+  const object = await withProgress(word, options.json ?? false, (bulk) =>
+    snapshotOf(target, {
+      kind,
+      placeOf: (encrypted, disk) => placeOf(options.name ?? `${disk}@${stamp()}`, kind, encrypted, options),
+      tags: options.tag,
+      freeze: options.freeze ?? false,
+      environment: environmentOf(options),
+      onTaken: (heldMs, how) => {
+        const ways = { reflink: 'its blocks are shared', copy: 'it is copied while the disk goes on' };
+        taken = `I/O was held for ${Math.ceil(heldMs)} ms; ${ways[how]}`;
+      },
+      bulk,
+    }),
+  );
+  return { object, taken };
 }
 
 /** To the second, as a file name may have it. */
@@ -94,21 +112,23 @@ function registerCopy(group: Command): void {
     .addHelpText('after', '\nWhat is encrypted stays encrypted: there is no copy back to plain.');
   common(command, 'sealdisk snapshot copy monday --name monday-sealed --key alias/bar').action(
     action(async (word: string, options: Options & { name: string }) => {
-      const source = await ofKind(word, 'snapshot', options);
-      report(await copyOf(source, options), options);
+      report(await copyOf(await ofKind(word, 'snapshot', options), options), options);
     }),
   );
 }
 
 /** A copy of the same kind, as the options say. */
 export const copyOf = (source: StoredObject, options: Options & { name: string }): Promise<StoredObject> =>
-  makeFrom(source, {
-    kind: source.label.object.kind,
-    placeOf: (encrypted) => placeOf(options.name, source.label.object.kind, encrypted, options),
-    tags: options.tag,
-    keyUri: options.key,
-    environment: environmentOf(options),
-  });
+  withProgress(source.path, options.json ?? false, (bulk) =>
+    makeFrom(source, {
+      kind: source.label.object.kind,
+      placeOf: (encrypted) => placeOf(options.name, source.label.object.kind, encrypted, options),
+      tags: options.tag,
+      keyUri: options.key,
+      environment: environmentOf(options),
+      bulk,
+    }),
+  );
 
 /** The object of that name, which must be of the kind. */
 export async function ofKind(word: string, kind: ObjectKind, options: CommonOptions): Promise<StoredObject> {

@@ -35,13 +35,19 @@ export async function madeAside<T>(
   const aside = await openAside(path, how);
   try {
     const made = await make(aside);
-    await orDiskIo(path, aside.file.sync());
+    await orDiskIo(path, synced(aside.path));
     await publish(aside.path, path, how);
     return made;
   } finally {
     await rm(aside.path, { force: true });
     await aside.file.close();
   }
+}
+
+/** By its name: `make` may have put another file there. */
+async function synced(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  await file.sync().finally(() => file.close());
 }
 
 async function openAside(path: string, how: How): Promise<Aside> {

@@ -34,7 +34,7 @@ export interface Derived {
   readonly sizeBytes?: bigint;
 }
 
-/** Brings the whole file of `source` to the file at `toPath`. */
+/** Makes the file at `toPath`, which is there and empty, the file of `source`; or puts another there that is. */
 export type Bring = (source: StoredObject, toPath: string) => Promise<void>;
 
 /**
@@ -50,9 +50,14 @@ export async function derive(
   checkSize(source, derived.sizeBytes);
   await madeAside(derived.path, async (aside) => {
     await bring(source, aside.path);
-    await identify(source, derived, provider, aside);
-    const more = (derived.sizeBytes ?? source.sizeBytes) - source.sizeBytes;
-    if (more > 0n) await setFileSize(aside.file, derived.path, BigInt((await aside.file.stat()).size) + more);
+    const file = await openBacking(aside.path, 'write');
+    try {
+      await identify(source, derived, provider, { file, path: aside.path });
+      const more = (derived.sizeBytes ?? source.sizeBytes) - source.sizeBytes;
+      if (more > 0n) await setFileSize(file, derived.path, BigInt((await file.stat()).size) + more);
+    } finally {
+      await file.close();
+    }
   });
   return readObject(derived.path);
 }

@@ -23,7 +23,7 @@ export interface CopyTarget extends Omit<NewDisk, 'sizeBytes' | 'sectorSize'> {
 }
 
 export interface EncryptTarget extends CopyTarget {
-  /** 4096 where that divides the source, else 512, when left out. */
+  /** 512, when left out. */
   readonly sectorSize?: 512 | 4096;
 }
 
@@ -46,14 +46,17 @@ export async function encryptTo(
   return withPlain(plainPath, 'read', async (plain) => {
     await checkPlain(plain);
     const { path, sizeBytes } = plain;
-    const sectorSize = target.sectorSize ?? sectorSizeFor(sizeBytes);
+    const sectorSize = target.sectorSize ?? CONVERTED_SECTOR_BYTES;
     const place = { path, fd: plain.file.fd, offsetBytes: 0n, sectorSize };
     return copyInto({ ...target, sectorSize }, { place, sizeBytes }, provider, options);
   });
 }
 
-/** The larger sector, where the payload is whole in it. */
-export const sectorSizeFor = (sizeBytes: bigint): 512 | 4096 => (sizeBytes % 4096n === 0n ? 4096 : 512);
+/**
+ * What was plain had sectors of 512 bytes for whoever used it: a partition table counts in them, and a file system with blocks
+ * of 1 KiB cannot be mounted in larger ones.
+ */
+export const CONVERTED_SECTOR_BYTES = 512;
 
 /**
  * A copy of an encrypted object under a fresh data key, which `targetProvider` wraps. It has holes where the object has

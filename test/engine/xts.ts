@@ -2,16 +2,14 @@
 
 import { createCipheriv } from 'node:crypto';
 
-const SECTOR = 4096;
-
 /** A payload under `key` (64 bytes), as plain64 numbers its sectors. */
-export function sealed(plain: Buffer, key: Buffer): Buffer {
+export function sealed(plain: Buffer, key: Buffer, sectorBytes = 4096): Buffer {
   const sectors = [];
-  for (let at = 0; at < plain.length; at += SECTOR) {
+  for (let at = 0; at < plain.length; at += sectorBytes) {
     const tweak = Buffer.alloc(16);
     tweak.writeBigUInt64LE(BigInt(at / 512));
     const cipher = createCipheriv('aes-256-xts', key, tweak);
-    sectors.push(cipher.update(plain.subarray(at, at + SECTOR)), cipher.final());
+    sectors.push(cipher.update(plain.subarray(at, at + sectorBytes)), cipher.final());
   }
   return Buffer.concat(sectors);
 }

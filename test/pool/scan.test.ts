@@ -4,9 +4,9 @@ import {
   copyFileSync,
   mkdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -82,22 +82,24 @@ t.test('a pool that is not there is empty', async (t) => {
   t.same(await scanPool('/nonexistent/pool'), { entries: [], unreadable: [] });
 });
 
-t.test('ten thousand objects are listed within a second', async (t) => {
+t.test('ten thousand objects are listed by one look at each, once the index knows them', async (t) => {
   const { at, json } = rig(t);
   const dir = at('pool');
   await json('key', 'create', '--alias', 'bar');
   const { path } = await json('create', 'one', '--size', '4K', '--key', 'alias/bar');
   const header = readFileSync(path).subarray(0, 32_768);
   const { size } = statSync(path);
-  for (let i = 0; i < 10_000; i++) {
-    writeFileSync(join(dir, `copy-${i}.part`), header);
-    renameSync(join(dir, `copy-${i}.part`), join(dir, `copy-${i}`));
+  for (let i = 1; i < 10_000; i++) {
+    const copy = join(dir, `copy-${i}`);
+    writeFileSync(copy, header);
+    truncateSync(copy, size);
   }
-  t.ok(size > 0);
   await settle();
-  const first = performance.now();
-  t.equal((await scanPool(dir)).unreadable.length, 10_000, 'cut short, so none is whole');
-  const second = performance.now();
-  await scanPool(dir);
-  t.comment(`first ${Math.round(second - first)} ms, then ${Math.round(performance.now() - second)} ms`);
+  const beganMs = performance.now();
+  t.equal((await scanPool(dir)).entries.length, 10_000);
+  const readMs = performance.now();
+  t.equal((await scanPool(dir)).entries.length, 10_000);
+  const knownMs = performance.now();
+  t.comment(`read in ${Math.round(readMs - beganMs)} ms, known in ${Math.round(knownMs - readMs)} ms`);
+  t.ok(knownMs - readMs < readMs - beganMs, 'what is known is not read again');
 });

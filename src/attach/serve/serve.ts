@@ -17,6 +17,7 @@ import {
   type ServerEvent,
   startServer,
 } from '../../nbd/server.js';
+import { mayTouch } from '../../pool/may.js';
 import { clientNamesOf } from './access.js';
 import { findDisks } from './disks.js';
 import { type End, endAll } from './ends.js';
@@ -61,6 +62,9 @@ export interface Serving {
 export async function serve(options: ServeOptions, log: Log, onChange: () => void): Promise<Serving> {
   engine().protectProcess({ lockMemory: false, oomScoreAdj: 0 });
   const disks = await findDisks(options.targets, options.exportName);
+  const { poolDir, expectedKey } = options;
+  const environment = { poolDir, env: process.env, namedByOwner: expectedKey !== null };
+  for (const { disk } of disks) await mayTouch('ecs:AttachDisk', disk, environment);
   const allowed = clientNamesOf(
     options.allowedClients,
     disks.map(({ name }) => name),
