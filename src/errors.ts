@@ -169,6 +169,11 @@ export const CATALOGUE = {
     (f) => `${f.path} is ${f.found}, expected a plain file or block device`,
     'see what it is with sealdisk info; nothing was changed',
   ),
+  CONVERT_KEPT: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `${f.path} is not deleted: ${f.why}`,
+    'see which of the two you need, and delete the other yourself (sealdisk delete)',
+  ),
   CONVERT_CANCELLED: entry<Path>('refused', (f) => `${f.path}: stopped before it was done`, 'run it again'),
 
   // --- LUKS2 headers

@@ -12,15 +12,37 @@ const PLAIN_EVERY_MS = 5_000;
 /** Rates are taken over so long. */
 const WINDOW_MS = 5_000;
 
+/** Progress of any kind of work. */
+type Done = Omit<BulkProgress, 'phase'> & { readonly phase: string };
+
 interface Seen {
   readonly atMs: number;
   readonly doneBytes: bigint;
 }
 
-/** Tells of one piece of work at a time. */
-export class ProgressLine {
+/** What is done of one piece of work after another, with what is needed to tell how fast. */
+export class Pace {
   #phase = '';
   #seen: Seen[] = [];
+
+  /** Takes it down; whether another phase has begun. */
+  add({ phase, doneBytes }: Done, atMs: number): boolean {
+    const begins = phase !== this.#phase;
+    if (begins) this.#seen = [];
+    this.#phase = phase;
+    this.#seen.push({ atMs, doneBytes });
+    while (this.#seen.length > 2 && atMs - (this.#seen[1] as Seen).atMs > WINDOW_MS) this.#seen.shift();
+    return begins;
+  }
+
+  line(done: Done): string {
+    return lineOf(done, this.#seen);
+  }
+}
+
+/** Tells of one piece of work at a time. */
+export class ProgressLine {
+  readonly #pace = new Pace();
   #toldMs = 0;
   #open = false;
 
@@ -33,17 +55,11 @@ export class ProgressLine {
 
   show(progress: BulkProgress): void {
     const atMs = this.now();
-    if (progress.phase !== this.#phase) {
-      this.#phase = progress.phase;
-      this.#seen = [];
-      // A plain line only for what takes long.
-      this.#toldMs = atMs;
-    }
-    this.#seen.push({ atMs, doneBytes: progress.doneBytes });
-    while (this.#seen.length > 2 && atMs - (this.#seen[1] as Seen).atMs > WINDOW_MS) this.#seen.shift();
+    // A plain line only for what takes long.
+    if (this.#pace.add(progress, atMs)) this.#toldMs = atMs;
     if (atMs - this.#toldMs < (this.terminal ? TERMINAL_EVERY_MS : PLAIN_EVERY_MS)) return;
     this.#toldMs = atMs;
-    const line = `${this.subject}: ${lineOf(progress, this.#seen)}`;
+    const line = `${this.subject}: ${this.#pace.line(progress)}`;
     this.write(this.terminal ? `\r\x1b[K${line}` : `${line}\n`);
     this.#open = this.terminal;
   }
@@ -56,7 +72,7 @@ export class ProgressLine {
 }
 
 /** "copy 43 %, 1.2 GiB of 3 GiB, 812 MiB/s, 3 s left". */
-export function lineOf({ phase, doneBytes, totalBytes }: BulkProgress, seen: readonly Seen[]): string {
+export function lineOf({ phase, doneBytes, totalBytes }: Done, seen: readonly Seen[]): string {
   const share = totalBytes === 0n ? 100n : (doneBytes * 100n) / totalBytes;
   const [first, last] = [seen[0], seen.at(-1)];
   const spanMs = first && last ? last.atMs - first.atMs : 0;
@@ -85,21 +101,37 @@ export async function withProgress<T>(
   work: (how: { onProgress: (progress: BulkProgress) => void; signal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
   const line = new ProgressLine(subject);
+  try {
+    return await stoppable(
+      () => line.end(),
+      (signal) => {
+        const onProgress = (progress: BulkProgress) => {
+          if (!quiet && !signal.aborted) line.show(progress);
+        };
+        return work({ onProgress, signal });
+      },
+    );
+  } finally {
+    line.end();
+  }
+}
+
+/** Runs work that ends when it has put things in order after SIGINT, SIGTERM or SIGHUP; `onStop` is called then. */
+export async function stoppable<T>(
+  onStop: () => void,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const stop = new AbortController();
   const abort = () => {
-    line.end();
+    onStop();
     printNote('stopping');
     stop.abort();
   };
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.once(signal, abort);
   try {
-    const onProgress = (progress: BulkProgress) => {
-      if (!quiet && !stop.signal.aborted) line.show(progress);
-    };
-    return await work({ onProgress, signal: stop.signal });
+    return await work(stop.signal);
   } finally {
-    line.end();
     for (const signal of signals) process.off(signal, abort);
   }
 }

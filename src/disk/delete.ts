@@ -22,13 +22,18 @@ export async function deleteObject({ path, encrypted }: StoredObject, cryptoEras
   try {
     await withLock(file.fd, path, 'exclusive', async () => {
       if (cryptoErase && encrypted) await eraseKeys(file.fd, encrypted);
-      await orDiskIo(path, unlink(path));
-      const folder = await open(dirname(path));
-      await folder.sync().finally(() => folder.close());
+      await unlinkHeld(path);
     });
   } finally {
     await file.close();
   }
+}
+
+/** Takes the name of a file away, for good, whose lock the caller holds. DISK_IO. */
+export async function unlinkHeld(path: string): Promise<void> {
+  await orDiskIo(path, unlink(path));
+  const folder = await open(dirname(path));
+  await folder.sync().finally(() => folder.close());
 }
 
 /** Zeros over the header copies, and over the keyslots where there are any. */

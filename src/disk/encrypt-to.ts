@@ -6,6 +6,7 @@
  */
 
 import type { Place } from '../engine/transform.js';
+import { fail } from '../errors.js';
 import type { KeyProvider } from '../kms/provider.js';
 import { orDiskIo } from '../luks2/file.js';
 import { withLock } from '../luks2/lock.js';
@@ -13,7 +14,7 @@ import { openBacking } from './backing.js';
 import { type BulkOptions, runPiece } from './bulk.js';
 import { type CreatedDisk, createDisk, type NewDisk, type Unpublished, wholeSectors } from './create.js';
 import { unwrapDataKey } from './envelope.js';
-import { checkPlain, withPlain } from './held-file.js';
+import { checkPlain, type PlainFile, withPlain } from './held-file.js';
 import type { DiskDescription } from './read.js';
 
 /** What is to be made; it is as large as its source, or larger where `sizeBytes` says so. */
@@ -43,13 +44,48 @@ export async function encryptTo(
   provider: KeyProvider,
   options: BulkOptions,
 ): Promise<CreatedDisk> {
-  return withPlain(plainPath, 'read', async (plain) => {
-    await checkPlain(plain);
-    const { path, sizeBytes } = plain;
-    const sectorSize = target.sectorSize ?? CONVERTED_SECTOR_BYTES;
-    const place = { path, fd: plain.file.fd, offsetBytes: 0n, sectorSize };
-    return copyInto({ ...target, sectorSize }, { place, sizeBytes }, provider, options);
-  });
+  return withPlain(plainPath, 'read', (plain) => encryptHeld(plain, target, provider, options));
+}
+
+/** As `encryptTo`, of a plain file that the caller holds. */
+export async function encryptHeld(
+  plain: PlainFile,
+  target: EncryptTarget,
+  provider: KeyProvider,
+  options: BulkOptions,
+): Promise<CreatedDisk> {
+  await checkPlain(plain);
+  const { path, sizeBytes } = plain;
+  const sectorSize = target.sectorSize ?? CONVERTED_SECTOR_BYTES;
+  const place = { path, fd: plain.file.fd, offsetBytes: 0n, sectorSize };
+  return copyInto({ ...target, sectorSize }, { place, sizeBytes }, provider, options);
+}
+
+/** Reads both from the storage: CONVERT_DIFFERS unless `disk` begins with all that the plain file holds. */
+export async function compareHeld(
+  plain: PlainFile,
+  disk: DiskDescription,
+  provider: KeyProvider,
+  options: BulkOptions,
+): Promise<void> {
+  const { path, offsetBytes, sectorSize, holes } = disk;
+  const { sizeBytes: fromBytes } = plain;
+  const sizeBytes = wholeSectors(fromBytes, sectorSize);
+  if (sizeBytes > disk.sizeBytes) fail('CONVERT_DIFFERS', { path, atBytes: disk.sizeBytes });
+  const file = await openBacking(path, 'read');
+  try {
+    const key = await unwrapDataKey(disk.header, provider, options);
+    try {
+      const from = { path: plain.path, fd: plain.file.fd, offsetBytes: 0n, sectorSize };
+      const to = { path, fd: file.fd, offsetBytes, sectorSize, key, holes };
+      const range = { from, to, beginBytes: 0n, sizeBytes, fromBytes };
+      await runPiece({ ...range, work: 'compare', reread: true }, 'verify', options);
+    } finally {
+      key.wipe();
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 /**

@@ -7,6 +7,7 @@
  */
 
 import { createHash, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { engine } from '../engine/engine.js';
 import { fail, isFailure } from '../errors.js';
@@ -39,6 +40,9 @@ export interface PlainLabel {
 export const plainFileName = (kind: ObjectKind, name: string): string =>
   `${name}${kind === 'disk' ? '' : `.${kind}`}.raw`;
 
+/** The file's name without what says that it is plain. */
+export const bareName = (path: string): string => basename(path).replace(SUFFIX, '');
+
 export const hasPlainName = (path: string): boolean => SUFFIX.test(basename(path));
 
 /** The plain object at `path`; undefined for a file that is none: it has neither a label nor the name of one. DISK_*. */
@@ -69,6 +73,17 @@ export function newLabel({ kind, name, source, tags }: NewPlain): PlainLabel {
   const object = { kind, id: objectIdOf(kind, uuid) };
   return { uuid, label: checked({ object, name, source, createdAt: new Date().toISOString(), tags }) };
 }
+
+/** Gives a plain object without a label one, and an identity that no other file of its name has. DISK_LABEL, DISK_IO. */
+export function adoptPlain({ path, label }: PlainDisk): void {
+  if (readLabel(path) !== undefined) return;
+  const { object, name, source, tags } = label;
+  writeLabel(path, newLabel({ path, kind: object.kind, name, source, tags }), 'must');
+}
+
+/** What names a plain file as a source: the id that its label gives it, or nothing. */
+export const sourceIdOf = (path: string): string =>
+  (existsSync(path) ? readLabel(path)?.label.object.id : undefined) ?? '';
 
 /** Makes an empty plain disk, which reads as zeros. DISK_EXISTS, DISK_LABEL, DISK_IO. */
 export async function createPlain(plain: NewPlain, sizeBytes: bigint): Promise<PlainDisk> {
@@ -126,7 +141,7 @@ function labelByName(path: string, born: Date): PlainLabel {
     uuid,
     label: {
       object: { kind, id: objectIdOf(kind, uuid) },
-      name: name.replace(SUFFIX, ''),
+      name: bareName(name),
       source: '',
       createdAt: born.toISOString(),
       tags: {},

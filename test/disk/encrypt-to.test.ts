@@ -15,12 +15,11 @@ import {
 } from 'node:fs';
 import t, { type Test } from 'tap';
 import { encryptTo, reencryptTo } from '#sealdisk/disk/encrypt-to.js';
-import { unwrapDataKey } from '#sealdisk/disk/envelope.js';
-import { type DiskDescription, readDisk } from '#sealdisk/disk/read.js';
-import { transform } from '#sealdisk/engine/transform.js';
+import { readDisk } from '#sealdisk/disk/read.js';
 import { openProvider } from '#sealdisk/kms/registry.js';
 import { MAIN, names, rig, run } from '../cli/rig.js';
 import { sealed } from '../engine/xts.js';
+import { plaintextOf } from './plaintext.js';
 import { diskRig, TIMEOUT_MS } from './rig.js';
 
 t.setTimeout(60_000);
@@ -28,31 +27,6 @@ t.setTimeout(60_000);
 const PAYLOAD_AT = 16 << 20;
 const OPTIONS = { timeoutMs: TIMEOUT_MS };
 const target = (path: string, discard = false) => ({ path, name: 'n', tags: { a: 'b' }, discard });
-
-/** What the disk holds in the clear, by its own key. */
-async function plaintextOf(disk: DiskDescription, poolDir: string): Promise<Buffer> {
-  const provider = await openProvider(disk.token.keyUri, { poolDir, env: {} });
-  const key = await unwrapDataKey(disk.header, provider, OPTIONS);
-  const [from, to] = [openSync(disk.path, 'r'), openSync(`${disk.path}.clear`, 'w+')];
-  const side = (fd: number, offsetBytes: bigint) => ({
-    path: '',
-    fd,
-    offsetBytes,
-    sectorSize: disk.sectorSize,
-  });
-  await transform({
-    work: 'copy',
-    from: { ...side(from, disk.offsetBytes), key, holes: disk.holes },
-    to: side(to, 0n),
-    beginBytes: 0n,
-    sizeBytes: disk.sizeBytes,
-  }).done;
-  key.wipe();
-  closeSync(from);
-  closeSync(to);
-  await provider.close();
-  return readFileSync(`${disk.path}.clear`);
-}
 
 function sparseFile(t: Test, path: string, sizeBytes: number): Buffer {
   const data = randomBytes(200_000);
