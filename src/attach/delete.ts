@@ -5,17 +5,21 @@ import { readObject, type StoredObject } from '../disk/object.js';
 import { fail } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
 import { mayTouch } from '../pool/may.js';
-import { find } from './attachments.js';
+import { type Attachment, find } from './attachments.js';
 import { devicePath, findDevice } from './kernel-device.js';
 
 /** The object at `path`, if it may be deleted. DISK_ATTACHED, DISK_NOT_FOUND, LUKS2_*. */
 export async function deletable(path: string): Promise<StoredObject> {
   const object = await readObject(path);
-  const attachment = await find(object.uuid);
-  const left = findDevice(object.uuid);
+  refuseInService(object, await find(object.uuid));
+  return object;
+}
+
+/** DISK_ATTACHED for one that is served, or whose device waits for another server. */
+export function refuseInService({ path, uuid }: StoredObject, attachment: Attachment | undefined): void {
+  const left = findDevice(uuid);
   const where = attachment?.device ?? attachment?.address ?? (left === undefined ? null : devicePath(left));
   if (where !== null) fail('DISK_ATTACHED', { path, where });
-  return object;
 }
 
 const ACTION = { disk: 'ecs:DeleteDisk', snapshot: 'ecs:DeleteSnapshot', image: 'ecs:DeleteImage' } as const;

@@ -2,13 +2,13 @@
 
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { restoreFrom } from '../attach/restore.js';
 import { snapshotOf } from '../attach/take-snapshot.js';
 import { readObject, type StoredObject } from '../disk/object.js';
 import { fail } from '../errors.js';
 import type { ObjectKind } from '../luks2/label.js';
 import { makeFrom, type Placed } from '../pool/from.js';
 import { placeFor } from '../pool/resolve.js';
-import { restoreFrom } from '../pool/restore.js';
 import {
   action,
   type CommonOptions,

@@ -62,30 +62,44 @@ export async function derive(
   return readObject(derived.path);
 }
 
-/** Puts the payload of `source` in the place of the payload of `disk`, which keeps its identity and labels. As `derive`. */
+/**
+ * Puts the payload of `source` in the place of the payload of `disk`, which nobody serves and which keeps its identity and
+ * labels. As `derive`, and with DISK_IN_USE.
+ */
 export async function restore(
   source: StoredObject,
   disk: StoredObject,
   provider: KeyProvider | undefined,
 ): Promise<StoredObject> {
+  const { path } = disk;
   if ((source.encrypted === undefined) !== (disk.encrypted === undefined)) {
-    fail('DISK_DERIVE', { path: disk.path, why: 'of the two one is encrypted and one is plain' });
+    fail('DISK_DERIVE', { path, why: 'of the two one is encrypted and one is plain' });
   }
-  await madeAside(
-    disk.path,
-    async (aside) => {
-      await bringDetached(source, aside.path);
-      const { uuid, label } = disk;
-      if (source.encrypted === undefined) return writeLabel(aside.path, { uuid, label });
-      const generation = (disk.encrypted?.token.generation ?? 0) + 1;
-      await writeIdentity(source, aside, provider, disk.path, (header) => ({
-        uuid,
-        token: { ...tokenOf(header), ...labelOf(disk), generation },
-      }));
-    },
-    'replace',
-  );
-  return readObject(disk.path);
+  const file = await openBacking(path, 'write');
+  try {
+    await withLock(file.fd, path, 'exclusive', () =>
+      madeAside(path, (aside) => restoreInto(aside, source, disk, provider), 'replace'),
+    );
+  } finally {
+    await file.close();
+  }
+  return readObject(path);
+}
+
+async function restoreInto(
+  aside: Aside,
+  source: StoredObject,
+  disk: StoredObject,
+  provider: KeyProvider | undefined,
+): Promise<void> {
+  await bringDetached(source, aside.path);
+  const { uuid, label } = disk;
+  if (source.encrypted === undefined) return writeLabel(aside.path, { uuid, label });
+  const generation = (disk.encrypted?.token.generation ?? 0) + 1;
+  await writeIdentity(source, aside, provider, disk.path, (header) => ({
+    uuid,
+    token: { ...tokenOf(header), ...labelOf(disk), generation },
+  }));
 }
 
 const labelOf = ({ label: { object, name, source, createdAt, tags } }: StoredObject) => ({

@@ -50,6 +50,9 @@ t.test('a snapshot keeps what its disk held, and disks are made of it', async (t
     err: /fewer than/,
   });
 
+  const server = await r.serve('data', '--socket', r.at('s'));
+  t.match(await sealdisk('snapshot', 'restore', 'monday', 'data', '--yes'), { code: 8, err: /in service/ });
+  await server.stop();
   await json('snapshot', 'restore', 'monday', 'data', '--yes');
   t.ok((await contentOf(r, 'data')).equals(before), 'and back');
   t.match(await json('info', 'data'), { uuid: disk.uuid, tags: { owner: 'ann' }, kind: 'disk' });

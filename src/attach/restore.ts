@@ -5,10 +5,12 @@ import type { StoredObject } from '../disk/object.js';
 import { fail } from '../errors.js';
 import type { ProviderEnvironment } from '../kms/provider.js';
 import { openProvider } from '../kms/registry.js';
-import { mayTouch } from './may.js';
+import { mayTouch } from '../pool/may.js';
+import { find } from './attachments.js';
+import { refuseInService } from './delete.js';
 
 /**
- * Restores a disk that nobody serves; killed at any time it is as it was, or as the snapshot. Fails with POLICY_DENIED, with
+ * Restores a disk that nobody serves; killed at any time it is as it was, or as the snapshot. Fails with DISK_ATTACHED, POLICY_DENIED, with
  * DISK_DERIVE for a snapshot of another key or owner, else as `derive`.
  */
 export async function restoreFrom(
@@ -16,6 +18,7 @@ export async function restoreFrom(
   disk: StoredObject,
   environment: ProviderEnvironment,
 ): Promise<StoredObject> {
+  refuseInService(disk, await find(disk.uuid));
   await mayTouch('ecs:ResetDisk', disk, environment);
   const from = snapshot.encrypted?.token;
   const to = disk.encrypted?.token;
