@@ -176,6 +176,18 @@ export const CATALOGUE = {
   ),
   CONVERT_CANCELLED: entry<Path>('refused', (f) => `${f.path}: stopped before it was done`, 'run it again'),
 
+  // --- images
+  IMAGE_REFUSED: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `${f.path} is not taken: ${f.why}`,
+    'see docs/images.md; nothing was made',
+  ),
+  IMAGE_TOOL: entry<{ path: string; said: string }>(
+    'system',
+    (f) => `${f.path}: qemu-img ended with "${f.said}"`,
+    'see that qemu-img is installed (Debian: qemu-utils) and that there is room; nothing was made',
+  ),
+
   // --- LUKS2 headers
   LUKS2_NOT_LUKS: entry<Path>(
     'refused',

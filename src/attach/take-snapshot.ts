@@ -1,4 +1,4 @@
-/** A snapshot of a disk, in service or not. */
+/** A snapshot of a disk, in service or not; an image is taken the same way, of a snapshot, too. */
 
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -26,13 +26,12 @@ export interface SnapshotWish {
   readonly bulk: Omit<BulkOptions, 'timeoutMs'>;
 }
 
-/** Makes it of the disk at `target`, a path or /dev/nbdN. DISK_*, ATTACH_*, LUKS2_* or KMS_*; then none is there. */
+/** Makes it of the object at `target`, a path or /dev/nbdN. USAGE for another kind than it is taken of, DISK_*, ATTACH_*, LUKS2_* or KMS_*; then none is there. */
 export async function snapshotOf(target: string, wish: SnapshotWish): Promise<StoredObject> {
   const attachment = await find(target);
   if (!attachment && indexOf(target) !== undefined) fail('ATTACH_NOT_ATTACHED', { target });
   const disk = await readObject(attachment?.path ?? target);
-  const { kind } = disk.label.object;
-  if (kind !== 'disk') fail('USAGE', { what: `${disk.path} is of the kind ${kind}, expected a disk` });
+  checkKind(disk, wish.kind);
   return makeFrom(disk, {
     kind: wish.kind,
     placeOf: (encrypted) => wish.placeOf(encrypted, basename(nameOf(disk))),
@@ -42,6 +41,13 @@ export async function snapshotOf(target: string, wish: SnapshotWish): Promise<St
     bring: attachment ? bringServed(attachment, wish) : bringDetached,
     bulk: wish.bulk,
   });
+}
+
+function checkKind({ path, label }: StoredObject, wanted: SnapshotWish['kind']): void {
+  const { kind } = label.object;
+  const kinds = wanted === 'image' ? ['disk', 'snapshot'] : ['disk'];
+  if (kinds.includes(kind)) return;
+  fail('USAGE', { what: `${path} is of the kind ${kind}, expected a ${kinds.join(' or ')}` });
 }
 
 const bringServed =

@@ -24,6 +24,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   tag: async () => ({ register: (await import('./labels.js')).registerTag }),
   delete: () => import('./delete.js'),
   snapshot: () => import('./snapshot.js'),
+  image: () => import('./image.js'),
   serve: () => import('./serve.js'),
   key: () => import('./key.js'),
   kms: () => import('./kms.js'),

@@ -36,24 +36,33 @@ interface Options extends CommonOptions {
 
 export function register(program: Command): void {
   const snapshot = program.command('snapshot').description('what a disk held at one moment');
-  registerCreate(snapshot);
+  registerCreate(snapshot, 'snapshot', {
+    description: 'keep what a disk holds now, in use or not; of an encrypted disk it is encrypted, always',
+    argument: '<disk|device>',
+    example: 'sealdisk snapshot create data --name monday',
+  });
   registerList(snapshot, 'snapshot');
-  registerCopy(snapshot);
+  registerCopy(snapshot, 'snapshot', 'sealdisk snapshot copy monday --name monday-sealed --key alias/bar');
   registerRestore(snapshot);
   registerDelete(snapshot, 'snapshot', 'sealdisk snapshot delete monday');
 }
 
-function registerCreate(group: Command): void {
+/** Adds the command `create`, which takes one of what the words say. */
+export function registerCreate(
+  group: Command,
+  kind: 'snapshot' | 'image',
+  { description, argument, example }: { description: string; argument: string; example: string },
+): void {
   const command = group
     .command('create')
-    .description('keep what a disk holds now, in use or not; of an encrypted disk it is encrypted, always')
-    .argument('<disk|device>', OBJECT_OR_DEVICE)
+    .description(description)
+    .argument(argument, OBJECT_OR_DEVICE)
     .option('--name <name>', 'its name in the pool, or a path with a slash; default: DISK@TIME')
     .option('--tag <key=value>', 'a tag; may be given again', collectTag, {})
     .option('--freeze', 'freeze the file system that is mounted on it meanwhile, so that it is consistent');
-  common(command, 'sealdisk snapshot create data --name monday').action(
+  common(command, example).action(
     action(async (word: string, options: Options) => {
-      const made = await takeOf('snapshot', word, options);
+      const made = await takeOf(kind, word, options);
       if (!options.json && made.taken) printLine(made.taken);
       report(made.object, options);
     }),
@@ -61,7 +70,7 @@ function registerCreate(group: Command): void {
 }
 
 /** A snapshot or an image of a disk, in service or not; and what is to be told of how it was taken. */
-export async function takeOf(
+async function takeOf(
   kind: 'snapshot' | 'image',
   word: string,
   options: Options,
@@ -101,24 +110,25 @@ export function registerList(group: Command, kind: ObjectKind): void {
   );
 }
 
-function registerCopy(group: Command): void {
+/** Adds the command `copy` for objects of the kind. */
+export function registerCopy(group: Command, kind: ObjectKind, example: string): void {
   const command = group
     .command('copy')
     .description('a copy under the same key shares what it holds; under another key it is enciphered anew')
-    .argument('<snapshot>', OBJECT)
+    .argument(`<${kind}>`, OBJECT)
     .requiredOption('--name <name>', 'name of the copy in the pool, or a path with a slash')
-    .option('--key <uri>', 'the key that wraps its data key; of a plain snapshot it makes an encrypted one')
+    .option('--key <uri>', `the key that wraps its data key; of a plain ${kind} it makes an encrypted one`)
     .option('--tag <key=value>', 'a tag; may be given again', collectTag, {})
     .addHelpText('after', '\nWhat is encrypted stays encrypted: there is no copy back to plain.');
-  common(command, 'sealdisk snapshot copy monday --name monday-sealed --key alias/bar').action(
+  common(command, example).action(
     action(async (word: string, options: Options & { name: string }) => {
-      report(await copyOf(await ofKind(word, 'snapshot', options), options), options);
+      report(await copyOf(await ofKind(word, kind, options), options), options);
     }),
   );
 }
 
 /** A copy of the same kind, as the options say. */
-export const copyOf = (source: StoredObject, options: Options & { name: string }): Promise<StoredObject> =>
+const copyOf = (source: StoredObject, options: Options & { name: string }): Promise<StoredObject> =>
   withProgress(source.path, options.json ?? false, (bulk) =>
     makeFrom(source, {
       kind: source.label.object.kind,

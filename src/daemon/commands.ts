@@ -74,7 +74,11 @@ const COMMANDS: Readonly<Record<string, Allowed>> = {
   'snapshot delete': DELETE,
   'snapshot diff': { args: ['object', 'object'] },
   'snapshot restore': { args: ['object', 'object'], options: { yes: 'flag' } },
-  'image create': { args: ['object'], options: { name: 'new', tag: 'tag' }, makes: true },
+  'image create': {
+    args: ['object'],
+    options: { name: 'new', tag: 'tag', freeze: 'flag' },
+    makes: true,
+  },
   'image list': LIST,
   'image copy': COPY,
   'image delete': DELETE,

@@ -22,6 +22,8 @@ const COMMANDS = [
   'key import',
   'key alias create',
   'rewrap',
+  'image import',
+  'image copy',
   'recover check',
   'kms access-key create',
   'kms backup',

@@ -14,18 +14,7 @@ import type { ServedDiskOptions } from '../../disk/served-disk.js';
 import type { GateState } from '../../engine/engine.js';
 import { about, fail } from '../../errors.js';
 import type { Log } from '../../log.js';
-import {
-  NBD_FLAG_CAN_MULTI_CONN,
-  NBD_FLAG_HAS_FLAGS,
-  NBD_FLAG_READ_ONLY,
-  NBD_FLAG_SEND_CACHE,
-  NBD_FLAG_SEND_FAST_ZERO,
-  NBD_FLAG_SEND_FLUSH,
-  NBD_FLAG_SEND_FUA,
-  NBD_FLAG_SEND_TRIM,
-  NBD_FLAG_SEND_WRITE_ZEROES,
-} from '../../nbd/constants.js';
-import type { Export, Negotiated, Transmission, TransmitArgs } from '../../nbd/server.js';
+import type { Export, Transmission, TransmitArgs } from '../../nbd/server.js';
 import { serveControl } from '../control.js';
 import { Snapshots } from '../snapshots.js';
 import { type AttachmentState, type AttachRequest, removeFolder, takeLock, writeState } from '../state.js';
@@ -33,6 +22,7 @@ import { Verbs } from '../verbs.js';
 import type { NamedDisk } from './disks.js';
 import { draining } from './draining.js';
 import { type End, endAll } from './ends.js';
+import { contextIds, exportOf } from './export-of.js';
 
 export interface ExportOptions extends ServedDiskOptions {
   readonly poolDir: string;
@@ -41,25 +31,6 @@ export interface ExportOptions extends ServedDiskOptions {
   /** How long a client may take at the end to send the rest of its request and to read its replies. */
   readonly drainMs: number;
   readonly logLevel: string;
-}
-
-const ALWAYS =
-  NBD_FLAG_HAS_FLAGS |
-  NBD_FLAG_SEND_FLUSH |
-  NBD_FLAG_SEND_FUA |
-  NBD_FLAG_SEND_CACHE |
-  NBD_FLAG_CAN_MULTI_CONN;
-const WRITABLE = NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
-const MAXIMUM_BLOCK_BYTES = 32 * 1024 * 1024;
-
-/** Metadata contexts: holes as data and zeroes (proto.md), and whether the key is there (docs/protocol.md). */
-const ALLOCATION = 'base:allocation';
-const KEY_STATE = 'sealdisk:key-state';
-
-function contextIds({ contexts }: Negotiated): { allocation?: number; keyState?: number } {
-  const allocation = contexts.get(ALLOCATION);
-  const keyState = contexts.get(KEY_STATE);
-  return { ...(allocation !== undefined && { allocation }), ...(keyState !== undefined && { keyState }) };
 }
 
 export class ServedExport {
@@ -139,17 +110,14 @@ export class ServedExport {
 
   /** What clients are told of it; those of other names than `clientNames` are not. */
   describe(clientNames: readonly string[] | undefined): Export {
-    const { object, options } = this;
-    const sectorSize = this.#served?.facts.sectorSize ?? 0;
     return {
-      name: this.name,
-      description: object.label.name,
-      sizeBytes: this.#sizeBytes,
-      transmissionFlags: ALWAYS | (options.readOnly ? NBD_FLAG_READ_ONLY : WRITABLE),
-      minimumBlockSize: 1,
-      preferredBlockSize: Math.max(sectorSize, 4096),
-      maximumBlockSize: MAXIMUM_BLOCK_BYTES,
-      contexts: [ALLOCATION, KEY_STATE],
+      ...exportOf({
+        name: this.name,
+        description: this.object.label.name,
+        sizeBytes: this.#sizeBytes,
+        sectorSize: this.#served?.facts.sectorSize ?? 0,
+        readOnly: this.options.readOnly,
+      }),
       ...(clientNames && { clientNames }),
     };
   }
