@@ -52,8 +52,9 @@ uint64_t cloneInto(Disk& disk, int fd) {
 }  // namespace
 
 uint64_t cloneFile(Disk& disk, const std::string& path) {
-  const Fd file(open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600));
+  const Fd file(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
   if (file.get() < 0) throw std::system_error(errno, std::generic_category(), "create");
+  if (lseek(file.get(), 0, SEEK_END) != 0) throw std::system_error(EEXIST, std::generic_category(), "the file is not empty");
   try {
     return cloneInto(disk, file.get());
   } catch (...) {

@@ -89,7 +89,7 @@ void CopyOut::run() noexcept {
 
 void CopyOut::openFiles() {
   const uint64_t sourceBytes = endOf(disk_.fd());
-  const int flags = O_RDWR | O_CLOEXEC | (options_.resume ? 0 : O_CREAT | O_EXCL);
+  const int flags = O_RDWR | O_CLOEXEC | (options_.resume ? 0 : O_CREAT);
   target_ = Fd(open(options_.path.c_str(), flags, 0600));
   if (target_.get() < 0) failWith(errno, "open a copy");
   std::shared_ptr<CopyMap> map;
@@ -98,6 +98,7 @@ void CopyOut::openFiles() {
     if (map->state() != CopyMap::State::taken || endOf(target_.get()) != map->sourceBytes() || sourceBytes < map->sourceBytes())
       failWith(ESTALE, "no copy to go on with");
   } else {
+    if (endOf(target_.get()) != 0) failWith(EEXIST, "the file is not empty");
     map = CopyMap::create(options_.mapPath, sourceBytes);
     if (ftruncate(target_.get(), static_cast<off_t>(sourceBytes)) != 0) failWith(errno, "length of a copy");
   }

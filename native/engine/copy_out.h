@@ -29,8 +29,8 @@ namespace sealdisk {
 class Disk;
 
 struct CopyOptions {
-  std::string path;     // of the copy; the file must not be there, or must be, when it resumes
-  std::string mapPath;  // as well
+  std::string path;     // of the copy; the file must be empty or not be there, unless it resumes
+  std::string mapPath;  // must not be there, unless it resumes
   bool resume = false;  // goes on with a copy whose process was killed, before the disk goes live
 };
 

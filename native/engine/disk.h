@@ -79,7 +79,7 @@ class Disk {
   // What has been answered goes to stable storage. Blocks. An errno, or 0.
   int sync() noexcept;
 
-  // Makes the file at `path`, which must not be there, share this disk's blocks as they are at one instant. Blocks. How long requests
+  // Makes the file at `path`, which must be empty or not be there, share this disk's blocks as they are at one instant. Blocks. How long requests
   // were held, in nanoseconds. Throws std::system_error (EOPNOTSUPP, EXDEV, EINVAL where the file system cannot); then there is no file.
   uint64_t clone(const std::string& path);
 

@@ -107,7 +107,9 @@ TEST("a clone that the file system cannot make leaves no file, and one that is t
   const int error = errorOf();
   CHECK(error == EXDEV || error == EOPNOTSUPP || error == EINVAL);
   CHECK(access(path.c_str(), F_OK) != 0);
-  close(open(path.c_str(), O_CREAT | O_WRONLY, 0600));
+  const int mine = open(path.c_str(), O_CREAT | O_WRONLY, 0600);
+  CHECK_EQ(write(mine, "mine", 4), 4);
+  close(mine);
   CHECK_EQ(errorOf(), EEXIST);
   CHECK_EQ(access(path.c_str(), F_OK), 0);
   unlink(path.c_str());

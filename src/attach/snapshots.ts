@@ -31,7 +31,7 @@ export interface SnapshotWish {
   /** 20 hex digits, chosen by who asks, so that it can be asked for again by another server. */
   readonly id: string;
   readonly mode: 'reflink' | 'copy';
-  /** Of the file that becomes the snapshot; it must not be there. */
+  /** Of the file that becomes the snapshot; it must be empty or not be there. */
   readonly path: string;
 }
 

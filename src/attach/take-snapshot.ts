@@ -1,6 +1,5 @@
 /** A snapshot of a disk, in service or not; an image is taken the same way, of a snapshot, too. */
 
-import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { BulkOptions } from '../disk/bulk.js';
 import { type Bring, bringDetached } from '../disk/derive.js';
@@ -53,7 +52,6 @@ function checkKind({ path, label }: StoredObject, wanted: SnapshotWish['kind']):
 const bringServed =
   ({ device }: Attachment, wish: SnapshotWish): Bring =>
   async ({ uuid, path }, toPath) => {
-    await rm(toPath);
     const index = device === null ? undefined : indexOf(device);
     const mounts = wish.freeze && index !== undefined ? mountsOf(index) : [];
     if (wish.freeze && mounts.length === 0) {

@@ -122,14 +122,14 @@ export interface EngineDisk {
   hold(): Promise<void>;
   release(): void;
   /**
-   * Makes the file `path`, which must not be there, share this disk's blocks as they are at one instant; it is on stable
+   * Makes the file `path`, which must be empty or not be there, share this disk's blocks as they are at one instant; it is on stable
    * storage, its folder is the caller's to sync. How long requests were held, in ms. Fails with DISK_IO and the errno
    * (EOPNOTSUPP, EXDEV, EINVAL: the file system cannot); then there is no file.
    */
   cloneTo(target: { readonly path: string }): Promise<number>;
   /**
    * As `cloneTo`, by copying: chunks are copied before they are overwritten, the rest behind. `begun` and `done` fail with DISK_IO
-   * and the errno (EEXIST: a file was there; ESTALE: nothing to go on with). Both files are the caller's to remove.
+   * and the errno (EEXIST: the file is not empty; ESTALE: nothing to go on with). Both files are the caller's to remove.
    */
   copyTo(target: CopyTarget): EngineCopy;
   /** Serves another size from now on, to connections that are there, too; the file must reach so far (DISK_TOO_SMALL). */
