@@ -8,9 +8,10 @@
 
 import { lstat, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DiskDescription, readDisk } from '../disk/read.js';
-import { errnoOf, isFailure, type SealdiskError } from '../errors.js';
+import { errnoOf } from '../errors.js';
 import { MAGIC } from '../luks2/header.js';
+import type { ObjectKind } from '../luks2/label.js';
+import { type Entry, entryAt, type Unreadable } from '../pool/entry.js';
 import { type Attachment, list } from './attachments.js';
 
 export interface KeyNames {
@@ -22,9 +23,11 @@ export interface KeyNames {
 
 export interface KeyUse {
   readonly path: string;
-  readonly kind: DiskDescription['token']['object']['kind'];
+  readonly kind: ObjectKind;
   readonly id: string;
   readonly name: string;
+  /** Bytes of payload that nobody could read without the key, in decimal. */
+  readonly sizeBytes: string;
   readonly keyUri: string;
   readonly keyVersion: string;
   /** Where it is in service now. */
@@ -35,11 +38,6 @@ export interface KeyUsage {
   /** In the order of their paths. */
   readonly uses: readonly KeyUse[];
   readonly unreadable: readonly Unreadable[];
-}
-
-export interface Unreadable {
-  readonly path: string;
-  readonly why: string;
 }
 
 /** How many headers are read at once. */
@@ -55,7 +53,7 @@ export async function usageOf(key: KeyNames, folders: readonly string[]): Promis
   const unreadable: Unreadable[] = [];
   for (const folder of folders) await addFiles(folder, NO_OBJECTS, paths, unreadable);
   await inTurns([...paths], async (path) => {
-    const found = await objectAt(path);
+    const found = await encryptedAt(path);
     if (found === undefined) return;
     if ('why' in found) unreadable.push(found);
     else if (dependsOn(found, key)) uses.push(useOf(found, attachments.get(path)));
@@ -65,34 +63,29 @@ export async function usageOf(key: KeyNames, folders: readonly string[]): Promis
 }
 
 /** A key of the embedded KMS that is used through its network face has an ARN, which ends with the key's id. */
-function dependsOn({ token }: DiskDescription, { keyUri, keyId }: KeyNames): boolean {
-  if (token.keyUri === keyUri || token.keyId === keyId) return true;
-  return keyId !== undefined && token.keyId.endsWith(`/${keyId}`);
+function dependsOn({ key }: Entry, { keyUri, keyId }: KeyNames): boolean {
+  if (key?.uri === keyUri || key?.id === keyId) return true;
+  return keyId !== undefined && key?.id.endsWith(`/${keyId}`) === true;
 }
 
-function useOf({ path, token }: DiskDescription, attachment: Attachment | undefined): KeyUse {
-  const { object, name, keyUri, keyVersion } = token;
+function useOf({ path, kind, id, name, sizeBytes, key }: Entry, attachment: Attachment | undefined): KeyUse {
   const service = attachment && {
     device: attachment.device,
     address: attachment.address,
     gate: attachment.gate,
     onKeyLoss: attachment.onKeyLoss,
   };
-  return { path, kind: object.kind, id: object.id, name, keyUri, keyVersion, service: service ?? null };
+  const { uri: keyUri, version: keyVersion } = key ?? { uri: '', version: '' };
+  return { path, kind, id, name, sizeBytes, keyUri, keyVersion, service: service ?? null };
 }
 
-/** The object at `path`, why it cannot be read, or undefined where none is. */
-async function objectAt(path: string): Promise<DiskDescription | Unreadable | undefined> {
-  try {
-    return await readDisk(path);
-  } catch (error) {
-    if (isFailure(error, 'LUKS2_NOT_LUKS', 'LUKS2_VERSION', 'LUKS2_TOKEN_MISSING', 'DISK_NOT_FOUND')) {
-      return undefined;
-    }
-    // What is locked and no volume is some program's lock.
-    if (isFailure(error, 'DISK_IN_USE') && !(await hasMagic(path))) return undefined;
-    return { path, why: (error as SealdiskError).message };
-  }
+/** The encrypted object at `path`, or why it cannot be read; a plain one depends on no key. */
+async function encryptedAt(path: string): Promise<Entry | Unreadable | undefined> {
+  const found = await entryAt(path);
+  if (found === undefined) return undefined;
+  // What is locked and no volume is some program's lock.
+  if ('why' in found) return (await hasMagic(path)) ? found : undefined;
+  return found.encrypted ? found : undefined;
 }
 
 /** Whether a volume begins there, or nobody can tell. */

@@ -5,9 +5,11 @@ import type { Command } from 'commander';
 import { type KeyUsage, type KeyUse, usageOf } from '../attach/key-usage.js';
 import { failureOf } from '../errors.js';
 import { canonicalKeyUri, openProvider } from '../kms/registry.js';
+import { KINDS } from '../luks2/label.js';
 import { absolute } from '../pool/resolve.js';
 import { action, type CommonOptions, common, environmentOf } from './context.js';
 import { confirm, printJson, printLine, printNote, printTable } from './output.js';
+import { formatSize } from './units.js';
 
 const KMS_TIMEOUT_MS = 10_000;
 
@@ -26,9 +28,13 @@ export function registerUsage(group: Command): void {
       tellUnreadable(usage);
       if (usage.uses.length === 0) return void printLine(`nothing depends on ${canonicalKeyUri(uri)}`);
       printTable(
-        ['PATH', 'KIND', 'ID', 'NAME', 'KEY VERSION', 'IN SERVICE'],
-        usage.uses.map((use) => [use.path, use.kind, use.id, use.name, use.keyVersion, serviceOf(use)]),
+        ['PATH', 'KIND', 'ID', 'NAME', 'SIZE', 'KEY VERSION', 'IN SERVICE'],
+        usage.uses.map((use) => [
+          ...[use.path, use.kind, use.id, use.name, formatSize(BigInt(use.sizeBytes))],
+          ...[use.keyVersion, serviceOf(use)],
+        ]),
       );
+      printNote(`without the key nobody can read ${lossOf(usage.uses)}`);
     }),
   );
 }
@@ -52,7 +58,19 @@ export async function confirmLoss(
       : ` (${use.kind})`;
     printNote(`${how}: ${use.path}${loss}`);
   }
-  if (usage.uses.length > 0) await confirm(command, `${does} ${uri}?`, options.yes ?? false);
+  if (usage.uses.length === 0) return;
+  printNote(`without the key nobody can read ${lossOf(usage.uses)}`);
+  await confirm(command, `${does} ${uri}?`, options.yes ?? false);
+}
+
+/** "2 disks and 1 snapshot, 30 GiB". */
+export function lossOf(uses: readonly KeyUse[]): string {
+  const counted = KINDS.map((kind) => [uses.filter((use) => use.kind === kind).length, kind] as const);
+  const words = counted
+    .filter(([count]) => count > 0)
+    .map(([n, kind]) => `${n} ${kind}${n === 1 ? '' : 's'}`);
+  const bytes = uses.reduce((sum, { sizeBytes }) => sum + BigInt(sizeBytes), 0n);
+  return `${new Intl.ListFormat('en').format(words)}, ${formatSize(bytes)}`;
 }
 
 async function usageOfKey(uri: string, options: CommonOptions, scan: readonly string[]): Promise<KeyUsage> {
