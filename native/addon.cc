@@ -47,6 +47,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeFd", Napi::Function::New<closeFd>(env));
   exports.Set("getAttribute", Napi::Function::New<getAttribute>(env));
   exports.Set("setAttribute", Napi::Function::New<setAttribute>(env));
+  exports.Set("dataRun", Napi::Function::New<dataRun>(env));
   exports.Set("setIoFlusher", Napi::Function::New<setIoFlusher>(env));
   exports.Set("protectProcess", Napi::Function::New<protectProcess>(env));
   exports.Set("peerCredentials", Napi::Function::New<peerCredentials>(env));

@@ -127,6 +127,16 @@ export const CATALOGUE = {
     (f) => `${f.mountPoint} cannot be frozen: ${f.why}`,
     'take the snapshot without --freeze: it is as after a power failure, which every journalling file system bears',
   ),
+  DISK_NOT_ENCRYPTED: entry<{ path: string; verdict: string; why: string }>(
+    'refused',
+    (f) => `${f.path} is ${f.verdict}: ${f.why}`,
+    'encrypt it (sealdisk encrypt), or find out who wrote there past sealdisk',
+  ),
+  DISK_COMPARE: entry<{ older: string; newer: string; why: string }>(
+    'refused',
+    (f) => `${f.older} and ${f.newer} cannot be compared: ${f.why}`,
+    'name two of one chain: a snapshot, and a later one or what was made of it (sealdisk snapshot list)',
+  ),
   DISK_PLAIN: entry<{ path: string; what: string }>(
     'refused',
     (f) => `${f.path} is a plain disk: ${f.what}`,

@@ -1,6 +1,7 @@
 #include "addon/file_verbs.h"
 
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -43,6 +44,28 @@ void setAttribute(const CallbackInfo& info) {
     if (!info[2].IsBuffer()) invalid(info.Env(), "value is neither a Buffer nor null");
     const auto value = info[2].As<Napi::Buffer<char>>();
     if (setxattr(path.c_str(), name.c_str(), value.Data(), value.Length(), 0) != 0) failWith(errno, "setxattr");
+  });
+}
+
+Napi::Value dataRun(const CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int fd = static_cast<int>(wholeNumber(info.Env(), info[0], "fd", 0, INT32_MAX));
+    const auto from = static_cast<off_t>(unsigned64(info.Env(), info[1], "fromBytes"));
+    off_t begin = lseek(fd, from, SEEK_DATA);
+    off_t end = 0;
+    if (begin < 0 && errno == ENXIO) return info.Env().Null();
+    if (begin < 0 && errno == EINVAL) {
+      begin = from;
+      end = lseek(fd, 0, SEEK_END);
+    } else if (begin >= 0) {
+      end = lseek(fd, begin, SEEK_HOLE);
+    }
+    if (begin < 0 || end < 0) failWith(errno, "lseek");
+    if (end <= begin) return info.Env().Null();
+    Napi::Array run = Napi::Array::New(info.Env(), 2);
+    run.Set(0U, Napi::BigInt::New(info.Env(), static_cast<int64_t>(begin)));
+    run.Set(1U, Napi::BigInt::New(info.Env(), static_cast<int64_t>(end)));
+    return run;
   });
 }
 

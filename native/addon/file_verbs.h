@@ -1,4 +1,4 @@
-// Extended attributes of a file, which Node does not offer: where the label of a plain disk lies.
+// What Node does not offer of files: extended attributes, where the label of a plain disk lies, and where the data is in a sparse file.
 #pragma once
 
 #include <napi.h>
@@ -9,5 +9,9 @@ namespace sealdisk {
 Napi::Value getAttribute(const Napi::CallbackInfo& info);
 // (path, name, Buffer | null): null takes it away; that there was none is fine.
 void setAttribute(const Napi::CallbackInfo& info);
+
+// (fd, fromBytes: bigint) -> [begin, end] of the first run of data that does not end before, or null where there is none. A device that
+// tells nothing is data to its end.
+Napi::Value dataRun(const Napi::CallbackInfo& info);
 
 }  // namespace sealdisk

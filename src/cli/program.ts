@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   delete: () => import('./delete.js'),
   snapshot: () => import('./snapshot.js'),
   image: () => import('./image.js'),
+  verify: () => import('./verify.js'),
   serve: () => import('./serve.js'),
   key: () => import('./key.js'),
   kms: () => import('./kms.js'),

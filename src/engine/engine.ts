@@ -61,6 +61,8 @@ export interface DiskOptions {
   readonly discard?: boolean;
   /** No cipher and no key: what is served is what lies in the file. */
   readonly plain?: boolean;
+  /** Begins and ends of ranges of the payload, by turns and in order: what the context `changed` tells of. */
+  readonly changed?: BigUint64Array;
 }
 
 export interface DiskStats {
@@ -84,8 +86,8 @@ export interface ServeOptions {
   readonly readOnly: boolean;
   /** Simple when left out. Extended goes with extended request headers. */
   readonly replies?: 'simple' | 'structured' | 'extended';
-  /** Ids that NBD_OPT_SET_META_CONTEXT gave to base:allocation and sealdisk:key-state. */
-  readonly contexts?: { readonly allocation?: number; readonly keyState?: number };
+  /** Ids that NBD_OPT_SET_META_CONTEXT gave to base:allocation, sealdisk:key-state and the disk's `changed`. */
+  readonly contexts?: { readonly allocation?: number; readonly keyState?: number; readonly changed?: number };
   /** A TlsSession of this engine, its handshake done: it is taken over, and refuses every call from then on. */
   readonly tls?: Pick<TlsSession, 'clientName' | 'close'>;
 }
@@ -190,6 +192,8 @@ interface Addon {
   getAttribute(path: string, name: string): Buffer | null;
   /** Writes it, or takes it away (null). */
   setAttribute(path: string, name: string, value: Buffer | null): void;
+  /** Begin and end of the first run of data of a file that does not end before `fromBytes`; null: there is none. */
+  dataRun(fd: number, fromBytes: bigint): [bigint, bigint] | null;
   setIoFlusher(): void;
   /** Makes the process undumpable; returns what else was asked for and refused, as in "lock memory: EPERM". */
   protectProcess(options: { lockMemory: boolean; oomScoreAdj: number }): string[];
@@ -326,6 +330,7 @@ function catalogued(native: Addon): Addon {
         () => native.setAttribute(path, name, value),
         (error) => asOpen(path, error),
       ),
+    dataRun: (fd, fromBytes) => translating(() => native.dataRun(fd, fromBytes), asSystem('SEEK_DATA')),
     setIoFlusher: () => translating(() => native.setIoFlusher(), asSystem('PR_SET_IO_FLUSHER')),
     protectProcess: (options) =>
       translating(() => native.protectProcess(options), asSystem('PR_SET_DUMPABLE')),
