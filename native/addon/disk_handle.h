@@ -56,9 +56,27 @@ inline Negotiated negotiatedOf(const Napi::Object& options) {
   if (!contexts.IsObject()) invalid(options.Env(), "contexts is not an object");
   negotiated.allocationId = contextId(contexts.As<Napi::Object>(), "allocation");
   negotiated.keyStateId = contextId(contexts.As<Napi::Object>(), "keyState");
+  negotiated.changedId = contextId(contexts.As<Napi::Object>(), "changed");
   if (negotiated.contexts() && negotiated.replies == Replies::simple)
     invalid(options.Env(), "contexts need structured replies");
   return negotiated;
+}
+
+// Begins and ends of ranges by turns, each beyond the one before.
+inline std::vector<ChangedRange> extentsOf(const Napi::Object& options, const char* name) {
+  const Napi::Value value = member(options, name);
+  if (value.IsUndefined()) return {};
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_biguint64_array)
+    invalid(options.Env(), std::string(name) + " is not a BigUint64Array");
+  const auto bounds = value.As<Napi::BigUint64Array>();
+  if (bounds.ElementLength() % 2) invalid(options.Env(), std::string(name) + " has a range without an end");
+  std::vector<ChangedRange> extents(bounds.ElementLength() / 2);
+  for (size_t i = 0; i < extents.size(); ++i) {
+    extents[i] = {bounds[2 * i], bounds[2 * i + 1]};
+    if (extents[i].end <= extents[i].begin || (i && extents[i].begin < extents[i - 1].end))
+      invalid(options.Env(), std::string(name) + " is not in order");
+  }
+  return extents;
 }
 
 class ConnectionHandle final : public Napi::ObjectWrap<ConnectionHandle> {
@@ -168,6 +186,7 @@ class DiskHandle final : public Napi::ObjectWrap<DiskHandle> {
       options.holes = boolean(from, "holes", false);
       options.discard = boolean(from, "discard", false);
       options.plain = boolean(from, "plain", false);
+      options.changed = extentsOf(from, "changed");
       std::shared_ptr<Disk> disk = Disk::open(options);
       Instance& instance = instanceOf(info.Env());
       Napi::Object object = instance.disk.New({});

@@ -61,6 +61,7 @@ std::unique_ptr<Disk> Disk::open(const DiskOptions& options) {
   disk->direct_ = options.direct;
   disk->holes_ = options.holes || options.plain;
   disk->plain_ = options.plain;
+  disk->changed_ = options.changed;
   disk->discards_ = options.discard && !options.readOnly;
   const int flags = O_CLOEXEC | (options.readOnly ? O_RDONLY : O_RDWR) | (options.direct ? O_DIRECT : 0);
   disk->fd_ = ::open(options.path.c_str(), flags);

@@ -35,6 +35,11 @@ struct Geometry {
   uint32_t sectorBytes = 4096;
 };
 
+// A range of what is served.
+struct ChangedRange {
+  uint64_t begin = 0, end = 0;
+};
+
 struct DiskOptions {
   std::string path;
   Geometry geometry;
@@ -44,6 +49,7 @@ struct DiskOptions {
   bool holes = false;    // a sector whose ciphertext is all zeros is a hole: it reads as zeros
   bool discard = false;  // TRIM and WRITE_ZEROES make holes; only where they may be
   bool plain = false;    // no cipher and no key: what is served is what lies in the file, whose holes are zeros
+  std::vector<ChangedRange> changed;  // in their order, apart from one another: what clients are told has changed
 };
 
 // The file is shorter than its geometry says.
@@ -110,6 +116,7 @@ class Disk {
   bool holes() const noexcept { return holes_; }
   bool discards() const noexcept { return discards_; }
   bool plain() const noexcept { return plain_; }
+  const std::vector<ChangedRange>& changed() const noexcept { return changed_; }
   Gate& gate() noexcept { return gate_; }
   RangeLock& ranges() noexcept { return ranges_; }
   DiskCounters& counters() noexcept { return counters_; }
@@ -137,6 +144,7 @@ class Disk {
   bool holes_ = false;
   bool discards_ = false;
   bool plain_ = false;
+  std::vector<ChangedRange> changed_;
   std::unique_ptr<Pool> pool_, crew_;
   Gate gate_;
   RangeLock ranges_;

@@ -54,11 +54,12 @@ struct Negotiated {
   // Ids of the metadata contexts that were asked for; 0: it was not.
   uint32_t allocationId = 0;  // base:allocation
   uint32_t keyStateId = 0;    // sealdisk:key-state
+  uint32_t changedId = 0;     // what differs from an older snapshot
 
   size_t requestBytes() const noexcept {
     return replies == Replies::extended ? kExtendedRequestBytes : kRequestBytes;
   }
-  size_t contexts() const noexcept { return (allocationId ? 1 : 0) + (keyStateId ? 1 : 0); }
+  size_t contexts() const noexcept { return (allocationId ? 1 : 0) + (keyStateId ? 1 : 0) + (changedId ? 1 : 0); }
 };
 
 struct Request {

@@ -13,26 +13,28 @@ namespace sealdisk {
 
 namespace {
 
-constexpr uint32_t kMostContexts = 2;
+constexpr uint32_t kMostContexts = 3;
 
 // What is asked, with or without a payload.
 struct Question {
   uint64_t offset, length;
-  bool one, allocation, keyState;
+  bool one, allocation, keyState, changed;
 };
 
 // The range of a payload, and the contexts that it chooses, each at most once.
 std::optional<Refusal> choose(const Request& request, const Negotiated& negotiated, const uint8_t* payload,
                               Question& question) noexcept {
   question.length = loadBig<uint64_t>(payload);
-  question.allocation = question.keyState = false;
+  question.allocation = question.keyState = question.changed = false;
   for (uint64_t at = kStatusPayloadBytes; at < request.payloadBytes; at += 4) {
     const auto id = loadBig<uint32_t>(payload + at);
-    const bool allocation = id == negotiated.allocationId;
-    bool& chosen = allocation ? question.allocation : question.keyState;
-    if (id == 0 || (!allocation && id != negotiated.keyStateId) || chosen)
-      return Refusal{NbdErrno::inval, "payload names each negotiated context once", id, 0};
-    chosen = true;
+    bool* const chosen = id == 0                         ? nullptr
+                         : id == negotiated.allocationId ? &question.allocation
+                         : id == negotiated.keyStateId   ? &question.keyState
+                         : id == negotiated.changedId    ? &question.changed
+                                                         : nullptr;
+    if (!chosen || *chosen) return Refusal{NbdErrno::inval, "payload names each negotiated context once", id, 0};
+    *chosen = true;
   }
   return std::nullopt;
 }
@@ -41,7 +43,7 @@ std::optional<Refusal> ask(const Disk& disk, const Negotiated& negotiated, const
                            Question& question) noexcept {
   const Request& request = job->request;
   question = {request.offset, request.length, request.has(kFlagRequestOne), negotiated.allocationId != 0,
-              negotiated.keyStateId != 0};
+              negotiated.keyStateId != 0, negotiated.changedId != 0};
   if (!request.payloadBytes) return std::nullopt;
   if (auto refusal = choose(request, negotiated, job->buffer, question)) return refusal;
   if (question.length == 0) return Refusal{NbdErrno::inval, "length is not zero", 0, 1};
@@ -129,6 +131,23 @@ int findAllocation(const Disk& disk, const Question& question, Extents& extents)
   return 0;
 }
 
+// What has changed, and between it what has not.
+void findChanged(const Disk& disk, const Question& question, Extents& extents) noexcept {
+  const uint64_t questionEnd = question.offset + question.length;
+  const auto& changed = disk.changed();
+  auto next = std::upper_bound(changed.begin(), changed.end(), question.offset,
+                               [](uint64_t offset, const ChangedRange& range) { return offset < range.end; });
+  for (uint64_t at = question.offset; at < questionEnd;) {
+    const bool inside = next != changed.end() && next->begin <= at;
+    const uint64_t end = std::min(questionEnd, next == changed.end() ? questionEnd : inside ? next->end : next->begin);
+    if (!extents.add(end - at, inside ? kStateChanged : 0)) return;
+    at = end;
+    if (inside) ++next;
+    if (question.one) break;
+  }
+  extents.write();
+}
+
 uint32_t keyState(Gate::State state) noexcept {
   switch (state) {
     case Gate::State::live:
@@ -146,19 +165,26 @@ uint32_t keyState(Gate::State state) noexcept {
 std::optional<Refusal> prepareStatus(Disk& disk, const Negotiated& negotiated, Job* job) noexcept {
   Question question;
   if (auto refusal = ask(disk, negotiated, job, question)) return refusal;
-  // The buffer: parts, the one extent of the key's state, extents of the allocation. The payload is read by now.
+  // The buffer: parts, the one extent of the key's state, extents of the allocation, those of what has changed. The payload is read by now.
   const bool wide = negotiated.replies == Replies::extended;
   uint8_t* const stateAt = job->buffer + kMostContexts * sizeof(ReplyPart);
   uint8_t* const allocationAt = stateAt + 16;
+  uint8_t* const end = job->buffer + kStatusBytes;
+  uint8_t* const changedAt = question.changed && question.allocation ? allocationAt + (end - allocationAt) / 2 : allocationAt;
   auto* parts = reinterpret_cast<ReplyPart*>(job->buffer);
   const PartWriter writer(job->request, negotiated.replies);
   uint32_t count = 0;
   if (question.allocation) {
-    Extents extents(allocationAt, job->buffer + kStatusBytes, wide);
+    Extents extents(allocationAt, question.changed ? changedAt : end, wide);
     if (const int error = findAllocation(disk, question, extents))
       return Refusal{onWire(error), "the file under the disk does not tell its holes", 0, 0};
     parts[count++] = writer.status(negotiated.allocationId, extents.begin(), extents.bytes(), extents.count(),
-                                   !question.keyState);
+                                   !question.keyState && !question.changed);
+  }
+  if (question.changed) {
+    Extents extents(changedAt, end, wide);
+    findChanged(disk, question, extents);
+    parts[count++] = writer.status(negotiated.changedId, extents.begin(), extents.bytes(), extents.count(), !question.keyState);
   }
   if (question.keyState) {
     Extents extents(stateAt, allocationAt, wide);

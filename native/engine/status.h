@@ -1,7 +1,8 @@
-// BLOCK_STATUS: what lies where (base:allocation), and whether the key is there (sealdisk:key-state).
+// BLOCK_STATUS: what lies where (base:allocation), whether the key is there (sealdisk:key-state), and what has changed since an older
+// snapshot (under the names that src/attach gives that).
 //
-// proto.md, NBD_CMD_BLOCK_STATUS and "The base: metadata namespace". Neither needs the key. sealdisk:key-state has one
-// extent, whose flags are 0 live, 1 hung, 2 failed.
+// proto.md, NBD_CMD_BLOCK_STATUS and "The base: metadata namespace". None needs the key. sealdisk:key-state has one
+// extent, whose flags are 0 live, 1 hung, 2 failed. Of what has changed flag 0 is set, as in QEMU's dirty bitmaps.
 #pragma once
 
 #include <optional>
@@ -14,6 +15,7 @@ namespace sealdisk {
 
 constexpr uint32_t kStateHole = 1 << 0;
 constexpr uint32_t kStateZero = 1 << 1;
+constexpr uint32_t kStateChanged = 1 << 0;
 
 // Prepares the parts of the reply in the job's buffer (kStatusBytes). A refusal when the request's payload is no good,
 // or the file does not tell.

@@ -91,7 +91,8 @@ export async function planEncryption(poolDir: string, wish: Wish): Promise<Plan>
       const where = inService.get(entry.uuid);
       if (where !== undefined) fail('DISK_ATTACHED', { path: entry.path, where });
       if (!successor) await checkNew(entry, wish);
-      if (wish.deletePlain) await mayTouch('ecs:DeleteDisk', await readObject(entry.path), wish.environment);
+      const change = wish.deletePlain ? 'ecs:DeleteDisk' : 'ecs:ModifyDiskAttribute';
+      await mayTouch(change, await readObject(entry.path), wish.environment);
       return { row, plain: entry, successor };
     } catch (error) {
       return { row: failed(row, error), plain: entry, successor };

@@ -6,6 +6,10 @@ import { checkExportName } from '../attach/serve/disks.js';
 import { live } from '../attach/serve/life.js';
 import { type ServeOptions, type Serving, serve } from '../attach/serve/serve.js';
 import { inheritedSockets, openNotify } from '../attach/serve/systemd.js';
+import { changedRanges } from '../disk/diff.js';
+import { nameOf, readObject } from '../disk/object.js';
+import { servedReadOnly } from '../disk/put-in-service.js';
+import type { Changes } from '../disk/served-disk.js';
 import { fail } from '../errors.js';
 import { canonicalKeyUri } from '../kms/registry.js';
 import { openLog } from '../log.js';
@@ -30,6 +34,7 @@ interface Options extends CommonOptions, LeaseOptions, TlsWords {
   readonly socket: readonly string[];
   readonly listen: readonly ListenAddress[];
   readonly exportName?: string;
+  readonly changedSince?: string;
   readonly maxConnections: number;
   readonly handshakeTimeout: number;
   readonly idleTimeout?: number;
@@ -64,6 +69,7 @@ export function register(program: Command): void {
       [],
     )
     .option('--export-name <name>', 'name of the export, for a single disk (default: the empty name)')
+    .option('--changed-since <snapshot>', 'tell clients which ranges differ from that one (dirty bitmap)')
     .option(
       '--max-connections <number>',
       'clients at a time, on all sockets together',
@@ -89,7 +95,8 @@ export function register(program: Command): void {
       const addresses = addressesOf(options);
       checkExportName(disks, options.exportName);
       const targets = await Promise.all(disks.map((word) => objectPath(word, options)));
-      const asked = optionsOf(targets, options, addresses);
+      const changes = await changesOf(targets, options);
+      const asked = { ...optionsOf(targets, options, addresses), ...(changes && { changes }) };
       await live({
         start: (onChange) => serve(asked, log, onChange),
         announce: (serving) => announce(serving, options.json === true),
@@ -98,6 +105,22 @@ export function register(program: Command): void {
       });
     }),
   );
+}
+
+/** USAGE for more than one target, and for one that may change while it is served. */
+async function changesOf(targets: readonly string[], options: Options): Promise<Changes | undefined> {
+  if (options.changedSince === undefined) return undefined;
+  const [path, more] = targets;
+  if (path === undefined || more !== undefined)
+    fail('USAGE', { what: '--changed-since is for a single object' });
+  const newer = await readObject(path);
+  if (!servedReadOnly(newer, options.readOnly ?? false)) {
+    fail('USAGE', { what: `${path} is a disk, which may change meanwhile: expected --read-only` });
+  }
+  const older = await readObject(await objectPath(options.changedSince, options));
+  const ranges = await changedRanges(older, newer);
+  const bounds = ranges.flatMap(({ offsetBytes, sizeBytes }) => [offsetBytes, offsetBytes + sizeBytes]);
+  return { since: nameOf(older), bounds: new BigUint64Array(bounds) };
 }
 
 /** Where to listen: what is asked for, and what systemd has opened for us. */

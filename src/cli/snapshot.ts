@@ -25,6 +25,7 @@ import { collectTag } from './key-labels.js';
 import { printObjects } from './list.js';
 import { confirm, printLine } from './output.js';
 import { withProgress } from './progress.js';
+import { registerDiff } from './snapshot-diff.js';
 
 interface Options extends CommonOptions {
   readonly name?: string;
@@ -43,6 +44,7 @@ export function register(program: Command): void {
   });
   registerList(snapshot, 'snapshot');
   registerCopy(snapshot, 'snapshot', 'sealdisk snapshot copy monday --name monday-sealed --key alias/bar');
+  registerDiff(snapshot);
   registerRestore(snapshot);
   registerDelete(snapshot, 'snapshot', 'sealdisk snapshot delete monday');
 }

@@ -29,6 +29,15 @@ export interface ServedDiskOptions {
   readonly kmsWaitMs: number;
   /** Start without the key when it cannot be had: the disk is being taken over, its I/O may wait. */
   readonly takeover: boolean;
+  /** What clients may ask for: the ranges that differ from an older snapshot. Only of what nobody writes to. */
+  readonly changes?: Changes;
+}
+
+export interface Changes {
+  /** What people call the older one. */
+  readonly since: string;
+  /** Begins and ends of ranges of the payload, by turns. */
+  readonly bounds: BigUint64Array;
 }
 
 export interface ServedDiskStatus {
@@ -77,6 +86,7 @@ export class ServedDisk implements InService {
       direct: options.direct,
       holes: disk.holes,
       discard: options.discard && disk.holes && !options.readOnly,
+      ...(options.changes && { changed: options.changes.bounds }),
     });
   }
 

@@ -31,6 +31,7 @@ export class ServedPlain implements InService {
       holes: true,
       discard: options.discard && !options.readOnly,
       plain: true,
+      ...(options.changes && { changed: options.changes.bounds }),
     });
     this.engineDisk.goLive();
     log.warn({ event: 'plain', uuid }, `${path} is served without encryption`);

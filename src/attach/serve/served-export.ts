@@ -117,6 +117,7 @@ export class ServedExport {
         sizeBytes: this.#sizeBytes,
         sectorSize: this.#served?.facts.sectorSize ?? 0,
         readOnly: this.options.readOnly,
+        ...(this.options.changes && { changedSince: this.options.changes.since }),
       }),
       ...(clientNames && { clientNames }),
     };
