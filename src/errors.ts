@@ -184,6 +184,21 @@ export const CATALOGUE = {
     (f) => `${f.path} is not deleted: ${f.why}`,
     'see which of the two you need, and delete the other yourself (sealdisk delete)',
   ),
+  CONVERT_UNFINISHED: entry<{ path: string; what: string; percent: number }>(
+    'refused',
+    (f) => `${f.path} is in the middle of ${f.what} (${f.percent} % done)`,
+    'run sealdisk encrypt --in-place, or sealdisk rekey, on it again: it goes on where it ended',
+  ),
+  CONVERT_FOREIGN: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `the conversion of ${f.path} is not as sealdisk left it: ${f.why}`,
+    'if cryptsetup went on with it, finish it with cryptsetup reencrypt --resume-only; else do not trust this header',
+  ),
+  CONVERT_REFUSED: entry<{ path: string; why: string }>(
+    'refused',
+    (f) => `${f.path} is not converted: ${f.why}`,
+    'see docs/format.md; nothing was changed',
+  ),
   CONVERT_CANCELLED: entry<Path>('refused', (f) => `${f.path}: stopped before it was done`, 'run it again'),
 
   // --- images

@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import type { BulkOptions, BulkProgress } from '../disk/bulk.js';
 import { unlinkHeld } from '../disk/delete.js';
 import { compareHeld, encryptHeld } from '../disk/encrypt-to.js';
-import { type PlainFile, withPlain } from '../disk/held-file.js';
+import { type Held, withHeld } from '../disk/held-file.js';
 import { nameOf, readObject, type StoredObject } from '../disk/object.js';
 import { KMS_TIMEOUT_MS } from '../disk/patience.js';
 import { adoptPlain, bareName, readPlain } from '../disk/plain.js';
@@ -166,7 +166,7 @@ async function workOn(
   };
   show({});
   try {
-    await withPlain(plain.path, 'read', async (held) => {
+    await withHeld(plain.path, 'read', async (held) => {
       const asOf = await contentStamp(held);
       const own = await identified(plain.path);
       const newPath = successor?.path ?? (await succeed(held, own, provider, how, bulk));
@@ -197,7 +197,7 @@ async function identified(path: string): Promise<StoredObject> {
 
 /** Makes the encrypted disk; its path. */
 async function succeed(
-  held: PlainFile,
+  held: Held,
   plain: StoredObject,
   provider: KeyProvider,
   { discard }: EncryptAll,
@@ -210,7 +210,7 @@ async function succeed(
 
 /** CONVERT_KEPT where the two are not the same: one of them was written to since. */
 async function compare(
-  held: PlainFile,
+  held: Held,
   { path, encrypted }: StoredObject,
   { environment }: EncryptAll,
   bulk: BulkOptions,
@@ -229,13 +229,13 @@ async function compare(
 }
 
 /** Not every program asks for a lock before it writes. */
-async function unlinkUnwritten(held: PlainFile, asOf: string): Promise<void> {
+async function unlinkUnwritten(held: Held, asOf: string): Promise<void> {
   const { path } = held;
   if ((await contentStamp(held)) !== asOf) fail('CONVERT_KEPT', { path, why: 'it was written to meanwhile' });
   await unlinkHeld(path);
 }
 
-async function contentStamp({ file }: PlainFile): Promise<string> {
+async function contentStamp({ file }: Held): Promise<string> {
   const { size, mtimeNs } = await file.stat({ bigint: true });
   return `${size}:${mtimeNs}`;
 }

@@ -3,23 +3,27 @@
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { encryptTo } from '../disk/encrypt-to.js';
-import { sourceIdOf } from '../disk/plain.js';
-import { fail } from '../errors.js';
+import { encryptInPlace } from '../disk/in-place.js';
+import { type PlainLabel, readLabel, readPlain, sourceIdOf } from '../disk/plain.js';
+import { fail, isFailure } from '../errors.js';
 import { DEFAULT_KEY_URI } from '../kms/local/ref.js';
+import { freeSecret } from '../kms/local/secret.js';
 import { openProvider } from '../kms/registry.js';
-import { mayMake } from '../pool/may.js';
-import { action, common, countUpTo, environmentOf, OBJECT, objectPath } from './context.js';
+import { mayMake, type ToBe } from '../pool/may.js';
+import { action, argument, common, countUpTo, environmentOf, OBJECT, objectPath } from './context.js';
+import { KMS_TIMEOUT_MS, keysOf, printConverted } from './convert-common.js';
 import { type AllOptions, runAll } from './encrypt-all.js';
 import { collectTag } from './key-labels.js';
-import { printJson, printLine } from './output.js';
 import { withProgress } from './progress.js';
+import { readPassphrase } from './recovery-passphrase.js';
 import { placeOf } from './snapshot.js';
-import { formatSize } from './units.js';
-
-const KMS_TIMEOUT_MS = 30_000;
+import { parseSize } from './units.js';
 
 interface Options extends AllOptions {
   readonly to?: string;
+  readonly inPlace?: boolean;
+  readonly reduceDeviceSize?: bigint;
+  readonly passphraseFile?: string;
   readonly all?: boolean;
   readonly sectorSize?: '512' | '4096';
   readonly name?: string;
@@ -30,8 +34,9 @@ const PARALLEL_MAX = 64;
 
 const MEANING = `
 With --to the plain file stays as it is: take it away yourself when you have seen that the disk is
-good. What was ever written in the clear may still lie on the medium (freed blocks of the file
-system, spare blocks of an SSD). The way is one-way: no command makes a disk plain again.
+good. With --in-place it becomes the disk, 16 MiB longer; it can be killed at any moment, and the
+same command goes on. What was ever written in the clear may still lie on the medium (freed blocks
+of the file system, spare blocks of an SSD). The way is one-way: no command makes a disk plain.
 
 With --all each plain disk of the pool becomes an encrypted one beside it, which takes its name over:
 the plain one is called NAME.plain then, its file stays. One that fails does not stop the others. What
@@ -45,7 +50,9 @@ function sectorSizeOf({ sectorSize }: Options): { sectorSize?: 512 | 4096 } {
 
 /** USAGE where --all is given what is one disk's. */
 function checked(plain: string | undefined, options: Options): AllOptions {
-  const misplaced = (['to', 'sectorSize', 'name'] as const).find((each) => options[each] !== undefined);
+  const misplaced = (
+    ['to', 'inPlace', 'reduceDeviceSize', 'passphraseFile', 'sectorSize', 'name'] as const
+  ).find((each) => options[each] !== undefined);
   const what = plain ?? misplaced ?? Object.keys(options.tag)[0];
   if (what !== undefined)
     fail('USAGE', { what: `--all is for every plain disk, there is no ${what} to give` });
@@ -58,6 +65,16 @@ export function register(program: Command): void {
     .description('make an encrypted disk of a plain file or block device')
     .argument('[plain]', `the plain disk: ${OBJECT}`)
     .option('--to <disk>', 'the disk to be made: its name in the pool, or a path with a slash')
+    .option('--in-place', 'encrypt it where it lies, or go on with that after a crash')
+    .option(
+      '--reduce-device-size <size>',
+      'with --in-place: what you made free at the end of a block device, at least 32M',
+      argument(parseSize),
+    )
+    .option(
+      '--passphrase-file <file>',
+      'with --in-place: its first line becomes a recovery passphrase, by which cryptsetup can finish, too',
+    )
     .option('--key <uri>', 'key that wraps the data key', DEFAULT_KEY_URI)
     .addOption(
       new Option(
@@ -80,32 +97,87 @@ export function register(program: Command): void {
     action(async (plain: string | undefined, options: Options) => {
       if (options.all) return runAll(checked(plain, options));
       if (plain === undefined) fail('USAGE', { what: 'expected a plain disk, or --all' });
-      if (options.to === undefined) fail('USAGE', { what: 'expected --to with the disk to be made' });
-      const path = await objectPath(plain, options);
-      const target = {
-        ...placeOf(options.to, 'disk', true, options),
-        ...(options.name === undefined ? {} : { name: options.name }),
-        tags: options.tag,
-        discard: options.discard ?? false,
-        source: sourceIdOf(path),
-        ...sectorSizeOf(options),
-      };
-      const toBe = { ...target, kind: 'disk', keyUri: options.key } as const;
-      await mayMake(
-        'ecs:CreateDisk',
-        { ...toBe, name: target.name || basename(target.path) },
-        environmentOf(options),
-      );
-      const provider = await openProvider(options.key, { ...environmentOf(options), namedByOwner: true });
-      try {
-        const made = await withProgress(options.to, options.json ?? false, (how) =>
-          encryptTo(path, target, provider, { ...how, timeoutMs: KMS_TIMEOUT_MS }),
-        );
-        if (options.json) printJson(made);
-        else printLine(`${made.path}: ${formatSize(made.sizeBytes)}, uuid ${made.uuid}, key ${made.keyUri}`);
-      } finally {
-        await provider.close();
+      if ((options.to === undefined) !== (options.inPlace === true)) {
+        fail('USAGE', { what: 'expected --to with the disk to be made, or --in-place' });
       }
+      if (options.to === undefined) await inPlace(plain, options);
+      else await copy(plain, options.to, options);
     }),
   );
 }
+
+async function copy(plain: string, to: string, options: Options): Promise<void> {
+  if (options.reduceDeviceSize !== undefined || options.passphraseFile !== undefined) {
+    fail('USAGE', { what: '--reduce-device-size and --passphrase-file go with --in-place' });
+  }
+  const path = await objectPath(plain, options);
+  const target = {
+    ...placeOf(to, 'disk', true, options),
+    ...(options.name === undefined ? {} : { name: options.name }),
+    tags: options.tag,
+    discard: options.discard ?? false,
+    source: sourceIdOf(path),
+    ...sectorSizeOf(options),
+  };
+  await mayBe({ ...target, name: target.name || basename(target.path) }, options);
+  const provider = await openProvider(options.key, { ...environmentOf(options), namedByOwner: true });
+  try {
+    const made = await withProgress(to, options.json ?? false, (how) =>
+      encryptTo(path, target, provider, { ...how, timeoutMs: KMS_TIMEOUT_MS }),
+    );
+    printConverted(made, options);
+  } finally {
+    await provider.close();
+  }
+}
+
+async function inPlace(word: string, options: Options): Promise<void> {
+  if (options.discard)
+    fail('USAGE', { what: '--discard goes with --to: what is encrypted in place has no holes' });
+  const path = await objectPath(word, options);
+  const plain = await plainAt(path);
+  const named = namedAs(plain, options);
+  await mayBe(named, options);
+  const passphrase =
+    options.passphraseFile === undefined ? undefined : await readPassphrase(options.passphraseFile, true);
+  const { reduceDeviceSize } = options;
+  const target = {
+    ...named,
+    ...sectorSizeOf(options),
+    ...(reduceDeviceSize === undefined ? {} : { reduceBytes: reduceDeviceSize }),
+    ...(passphrase ? { passphrase } : {}),
+  };
+  try {
+    const made = await withProgress(word, options.json ?? false, (how) =>
+      encryptInPlace(path, target, keysOf(options), { ...how, timeoutMs: KMS_TIMEOUT_MS }),
+    );
+    printConverted(made, options);
+  } finally {
+    if (passphrase) freeSecret(passphrase);
+  }
+}
+
+/** Who the plain file is; what was cut before it had a header still has its label. */
+async function plainAt(path: string): Promise<PlainLabel | undefined> {
+  try {
+    return await readPlain(path);
+  } catch (error) {
+    if (isFailure(error, 'CONVERT_UNFINISHED')) return readLabel(path);
+    throw error;
+  }
+}
+
+/** An object of the pool stays the object that it is: its UUID, and so its id, its name, its tags. */
+function namedAs(plain: PlainLabel | undefined, { name, tag }: Options) {
+  const { label, uuid } = plain ?? {};
+  return {
+    name: name ?? label?.name ?? '',
+    tags: { ...label?.tags, ...tag },
+    source: label?.source ?? '',
+    ...(uuid === undefined ? {} : { uuid }),
+  };
+}
+
+/** May the caller have such a disk? POLICY_DENIED. */
+const mayBe = (disk: Pick<ToBe, 'name' | 'tags' | 'source'>, options: Options): Promise<void> =>
+  mayMake('ecs:CreateDisk', { ...disk, kind: 'disk', keyUri: options.key }, environmentOf(options));

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
   attach: () => import('./attach.js'),
   detach: () => import('./detach.js'),
   resize: () => import('./resize.js'),
+  rekey: () => import('./rekey.js'),
   rewrap: () => import('./rewrap.js'),
   recover: () => import('./recover.js'),
   list: () => import('./list.js'),

@@ -4,7 +4,7 @@ import { type TransformOptions, transform } from '../engine/transform.js';
 import { fail } from '../errors.js';
 
 export interface BulkProgress {
-  readonly phase: 'copy' | 'verify';
+  readonly phase: 'copy' | 'verify' | 'encrypt' | 'rekey';
   readonly doneBytes: bigint;
   readonly totalBytes: bigint;
 }

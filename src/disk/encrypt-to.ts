@@ -14,7 +14,7 @@ import { openBacking } from './backing.js';
 import { type BulkOptions, runPiece } from './bulk.js';
 import { type CreatedDisk, createDisk, type NewDisk, type Unpublished, wholeSectors } from './create.js';
 import { unwrapDataKey } from './envelope.js';
-import { checkPlain, type PlainFile, withPlain } from './held-file.js';
+import { checkPlain, type Held, withHeld } from './held-file.js';
 import type { DiskDescription } from './read.js';
 
 /** What is to be made; it is as large as its source, or larger where `sizeBytes` says so. */
@@ -44,12 +44,12 @@ export async function encryptTo(
   provider: KeyProvider,
   options: BulkOptions,
 ): Promise<CreatedDisk> {
-  return withPlain(plainPath, 'read', (plain) => encryptHeld(plain, target, provider, options));
+  return withHeld(plainPath, 'read', (plain) => encryptHeld(plain, target, provider, options));
 }
 
 /** As `encryptTo`, of a plain file that the caller holds. */
 export async function encryptHeld(
-  plain: PlainFile,
+  plain: Held,
   target: EncryptTarget,
   provider: KeyProvider,
   options: BulkOptions,
@@ -63,7 +63,7 @@ export async function encryptHeld(
 
 /** Reads both from the storage: CONVERT_DIFFERS unless `disk` begins with all that the plain file holds. */
 export async function compareHeld(
-  plain: PlainFile,
+  plain: Held,
   disk: DiskDescription,
   provider: KeyProvider,
   options: BulkOptions,

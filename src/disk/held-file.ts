@@ -1,5 +1,5 @@
 /**
- * A plain file or block device that is about to be encrypted: nobody uses it meanwhile, and it is not encrypted already.
+ * A file or block device that nobody else uses for as long as it is converted.
  *
  * A file is held by flock, exclusively, which keeps out whoever serves it; a block device also by O_EXCL, which the kernel
  * refuses while it is mounted or part of something.
@@ -16,7 +16,7 @@ import { sizeOf } from './backing.js';
 /** Who writes a header holds the lock for less; who serves it, for as long as that lasts. */
 const USED_WAIT_MS = 1000;
 
-export interface PlainFile {
+export interface Held {
   readonly path: string;
   readonly file: FileHandle;
   readonly sizeBytes: bigint;
@@ -27,10 +27,10 @@ export interface PlainFile {
  * Runs `use` with the file opened and held. Fails with DISK_NOT_FOUND, DISK_IO, or DISK_IN_USE when somebody serves or
  * mounts it.
  */
-export async function withPlain<T>(
+export async function withHeld<T>(
   path: string,
   access: 'read' | 'write',
-  use: (plain: PlainFile) => Promise<T>,
+  use: (held: Held) => Promise<T>,
 ): Promise<T> {
   const { file, isDevice } = await openHeld(path, access);
   try {
@@ -59,7 +59,7 @@ async function openHeld(
 }
 
 /** CONVERT_NOT_PLAIN for what begins as a LUKS volume, and for what holds no byte. */
-export async function checkPlain({ path, file, sizeBytes }: PlainFile): Promise<void> {
+export async function checkPlain({ path, file, sizeBytes }: Held): Promise<void> {
   if (sizeBytes === 0n) fail('CONVERT_NOT_PLAIN', { path, found: 'empty' });
   const begin = await orDiskIo(path, fileOf(file.fd).read(0, MAGIC.primary.length));
   if (begin.equals(MAGIC.primary)) fail('CONVERT_NOT_PLAIN', { path, found: 'a LUKS volume already' });

@@ -16,6 +16,7 @@ import { decodeLabel, encodeLabel, type Label, type ObjectKind, objectIdOf } fro
 import { madeAside } from './aside.js';
 import { openBacking, sizeOf } from './backing.js';
 import { setFileSize } from './file-size.js';
+import { findStart } from './in-place-record.js';
 
 const ATTRIBUTE = 'user.sealdisk';
 /** What a plain disk is served in. */
@@ -45,7 +46,10 @@ export const bareName = (path: string): string => basename(path).replace(SUFFIX,
 
 export const hasPlainName = (path: string): boolean => SUFFIX.test(basename(path));
 
-/** The plain object at `path`; undefined for a file that is none: it has neither a label nor the name of one. DISK_*. */
+/**
+ * The plain object at `path`; undefined for a file that is none: it has neither a label nor the name of one. DISK_*, and
+ * CONVERT_UNFINISHED for one whose encryption was cut before it had a header.
+ */
 export async function readPlain(path: string): Promise<PlainDisk | undefined> {
   const file = await openBacking(path, 'read');
   try {
@@ -53,6 +57,9 @@ export async function readPlain(path: string): Promise<PlainDisk | undefined> {
     const found = readLabel(path) ?? (hasPlainName(path) ? labelByName(path, stat.birthtime) : undefined);
     if (found === undefined) return undefined;
     const fileBytes = await sizeOf(file, path);
+    if (await findStart({ path, file, sizeBytes: fileBytes })) {
+      fail('CONVERT_UNFINISHED', { path, what: 'its encryption', percent: 0 });
+    }
     return { path, ...found, sizeBytes: fileBytes - (fileBytes % PLAIN_SECTOR_BYTES) };
   } finally {
     await file.close();
@@ -118,8 +125,8 @@ export function writeLabel(path: string, { uuid, label }: PlainLabel, kept: 'may
 /** Takes the label away: of a file that is no plain object any longer. */
 export const removeLabel = (path: string): void => engine().setAttribute(path, ATTRIBUTE, null);
 
-/** A label that does not hold is none: the file's name speaks then. */
-function readLabel(path: string): PlainLabel | undefined {
+/** The label that the file has; undefined for none, and for one that does not hold: the file's name speaks then. */
+export function readLabel(path: string): PlainLabel | undefined {
   const value = engine().getAttribute(path, ATTRIBUTE);
   if (value === null) return undefined;
   try {

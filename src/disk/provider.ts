@@ -21,7 +21,11 @@ export interface KeyChoice extends ProviderEnvironment {
 }
 
 /** The provider; the caller closes it. Fails with DISK_OTHER_KEY, KEY_URI_* or KMS_*. */
-export async function providerFor(disk: DiskDescription, choice: KeyChoice, log: Log): Promise<KeyProvider> {
+export async function providerFor(
+  disk: Pick<DiskDescription, 'path' | 'token'>,
+  choice: KeyChoice,
+  log: Log,
+): Promise<KeyProvider> {
   const { expectedKey } = choice;
   if (expectedKey === null) return openProvider(disk.token.keyUri, choice);
   const provider = await openProvider(expectedKey, { ...choice, namedByOwner: true });

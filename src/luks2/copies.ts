@@ -12,10 +12,12 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { errnoOf, fail, isFailure, type SealdiskError } from '../errors.js';
+import { isConverting, refuseConverting } from './conversion.js';
 import { fileOf, type HeaderFile, orDiskIo } from './file.js';
 import {
   BINARY_SIZE_BYTES,
   decodeCopy,
+  type EncodableHeader,
   encodeCopy,
   HDR_SIZES_BYTES,
   hdrSizeOf,
@@ -46,18 +48,31 @@ const fileFrom = (source: Source) => (typeof source === 'number' ? fileOf(source
 
 /**
  * The header, and which copy is to be repaired (`repairHeader`) because it is bad or older.
- * Fails with the fault of the copies when none is good, and with the LUKS2_ code of what the header says.
+ * Fails with the fault of the copies when none is good, with the LUKS2_ code of what the header says, and with CONVERT_* while
+ * the disk is converted.
  */
 export async function readHeader(
   source: Source,
   path: string,
 ): Promise<{ header: Luks2Header; repair: Repair }> {
+  const { header, repair } = await readRawHeader(source, path);
+  if (isConverting(header.json)) refuseConverting(header, path);
+  return { header: parseHeader(header), repair };
+}
+
+/** As `readHeader`, but what the header says is not judged. */
+export async function readRawHeader(
+  source: Source,
+  path: string,
+): Promise<{ header: RawHeader; repair: Repair }> {
   const copies = await readCopies(fileFrom(source), path);
   checkPair(copies);
-  const chosen = choose(copies);
-  if (chosen === undefined) return refuseBoth(copies, path);
-  const { json, ...rest } = chosen.header;
-  return { header: { ...rest, metadata: parseMetadata(json, rest.hdrSizeBytes) }, repair: chosen.repair };
+  return choose(copies) ?? refuseBoth(copies, path);
+}
+
+/** What the header says, judged; LUKS2_*. */
+export function parseHeader({ json, ...rest }: RawHeader): Luks2Header {
+  return { ...rest, metadata: parseMetadata(json, rest.hdrSizeBytes) };
 }
 
 /** Writes `header`, as read, over the copy that `which` names. */
@@ -70,14 +85,22 @@ export async function repairHeader(
   await writeCopy(fileFrom(source), path, header, which);
 }
 
-/** Writes both copies of `header`, with the next sequence id; returns the header as written. */
-export async function writeHeader(source: Source, path: string, header: Luks2Header): Promise<Luks2Header> {
+/**
+ * Writes both copies of `header`, with the next sequence id; returns the header as written. `judge` takes a header of
+ * another form than a disk's, and fails where it is not what it must be.
+ */
+export async function writeHeader<H extends EncodableHeader>(
+  source: Source,
+  path: string,
+  header: H,
+  judge: (header: RawHeader) => unknown = parseHeader,
+): Promise<H> {
   const file = fileFrom(source);
   const next = { ...header, seqid: header.seqid + 1n };
   // Our own bytes are judged before the first of them is written.
   for (const which of ['primary', 'secondary'] as const) {
     const place = { which, offsetBytes: offsetOf(which, next.hdrSizeBytes), path };
-    parseMetadata(decodeCopy(encodeCopy(next, which), place).json, next.hdrSizeBytes);
+    judge(decodeCopy(encodeCopy(next, which), place));
   }
   const present = choose(await readCopies(file, path));
   if (present !== undefined && present.header.uuid === header.uuid && present.header.seqid > header.seqid) {
@@ -90,7 +113,12 @@ export async function writeHeader(source: Source, path: string, header: Luks2Hea
   return next;
 }
 
-async function writeCopy(file: HeaderFile, path: string, header: Luks2Header, which: Which): Promise<void> {
+async function writeCopy(
+  file: HeaderFile,
+  path: string,
+  header: EncodableHeader,
+  which: Which,
+): Promise<void> {
   await orDiskIo(path, file.write(offsetOf(which, header.hdrSizeBytes), encodeCopy(header, which)));
   await orDiskIo(path, file.sync());
 }

@@ -105,6 +105,9 @@ export interface RawHeader extends Omit<Luks2Header, 'metadata'> {
   readonly json: JsonObject;
 }
 
+/** What a copy can be made of: a disk's header, or one whose JSON has another form. */
+export type EncodableHeader = Omit<Luks2Header, 'metadata'> & { readonly metadata: object };
+
 export interface Place {
   readonly which: Which;
   /** Where the copy stands in the file. */
@@ -220,7 +223,7 @@ function isZero(bytes: Buffer): boolean {
 }
 
 /** The bytes of one copy, with a fresh salt; fails with LUKS2_JSON_FULL when the JSON does not fit. */
-export function encodeCopy(header: Luks2Header, which: Which): Buffer {
+export function encodeCopy(header: EncodableHeader, which: Which): Buffer {
   const copy = Buffer.alloc(header.hdrSizeBytes);
   MAGIC[which].copy(copy);
   copy.writeUInt16BE(VERSION, AT.version[0]);
@@ -260,7 +263,7 @@ function putText(
   bytes.copy(copy, start);
 }
 
-function putJson(area: Buffer, metadata: Luks2Metadata): void {
+function putJson(area: Buffer, metadata: object): void {
   const text = Buffer.from(JSON.stringify(metadata), 'utf8');
   if (text.length >= area.length) fail('LUKS2_JSON_FULL', { found: text.length + 1, expected: area.length });
   text.copy(area);
