@@ -33,8 +33,8 @@ export class KeyChecks {
   readonly #keys = new Map<string, AskedKey>();
   readonly #turns = new Map<string, Turns>();
 
-  /** Takes part in the questions about `keyId`; `onChange` hears of changes that the KMS tells of. */
-  join(provider: KeyProvider, keyId: string, onChange: () => void): KeyCheck {
+  /** Takes part in the questions about `keyId`; `onChange` hears when the KMS told of a change: all the same moment. */
+  join(provider: KeyProvider, keyId: string, onChange: (sinceMs: number) => void): KeyCheck {
     const name = `${provider.keyUri}\0${keyId}`;
     const key = this.#keys.get(name) ?? new AskedKey(keyId);
     this.#keys.set(name, key);
@@ -86,7 +86,7 @@ class Turns {
 
 interface Member {
   readonly provider: KeyProvider;
-  readonly onChange: () => void;
+  readonly onChange: (sinceMs: number) => void;
 }
 
 /** One key, and those who ask about it. */
@@ -141,7 +141,8 @@ class AskedKey {
     const [by] = this.#members;
     if (!by || !canWatch(by.provider)) return;
     const { close } = by.provider.watch(this.keyId, () => {
-      for (const { onChange } of this.#members) onChange();
+      const sinceMs = performance.now();
+      for (const { onChange } of this.#members) onChange(sinceMs);
     });
     this.#watch = { by, close };
   }

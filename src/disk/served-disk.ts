@@ -190,7 +190,7 @@ export class ServedDisk implements InService {
   /** Takes part in the questions about the key that wraps now, and in none about another. */
   #joinChecks(): void {
     this.#check?.leave();
-    const check = this.checks.join(this.provider, this.disk.token.keyId, () => this.#ask(performance.now()));
+    const check = this.checks.join(this.provider, this.disk.token.keyId, (sinceMs) => this.#ask(sinceMs));
     if (this.#closed) check.leave();
     else this.#check = check;
   }

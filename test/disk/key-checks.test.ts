@@ -51,6 +51,19 @@ t.test(
   },
 );
 
+t.test('what the KMS tells of is asked about once for all', async (t) => {
+  const checks = new KeyChecks();
+  const provider = new Asked();
+  const disks = Array.from({ length: 100 }, () => {
+    const disk = checks.join(provider, 'k', (sinceMs) => void disk.ask(sinceMs));
+    return disk;
+  });
+  provider.change();
+  t.equal(provider.answers.length, 1);
+  provider.answers[0]?.(DESCRIPTION);
+  for (const disk of disks) disk.leave();
+});
+
 t.test('a question that began before what happened is no answer to it', async (t) => {
   const checks = new KeyChecks();
   const provider = new Asked();
