@@ -28,12 +28,12 @@ const CHAINED: readonly ImageFormat[] = ['qcow2', 'vmdk'];
 export interface Job {
   /** A name for errors. */
   readonly path: string;
-  /** Its words, given the numbers of its descriptors: one for each offer, in their order, and then that of `secret`. */
+  /** Its words, given the numbers of its descriptors: one for each offer, in their order. */
   words(fds: readonly number[]): string[];
   readonly offers: readonly Offer[];
   /** As its own user, which has no right to any file. */
   readonly apart: boolean;
-  /** What is written to a descriptor more. It stays the caller's. */
+  /** What its standard input holds. It stays the caller's. */
   readonly secret?: Uint8Array;
   readonly onShare?: (share: number) => void;
   readonly signal?: AbortSignal;
@@ -58,7 +58,7 @@ export async function qemuImg(job: Job): Promise<Ended> {
   const { path, offers, secret, signal } = job;
   if (signal?.aborted) fail('CONVERT_CANCELLED', { path });
   const ends = offers.map(connectTo);
-  const kill = () => child?.kill('SIGKILL');
+  const kill = () => child?.pid && process.kill(-child.pid, 'SIGKILL');
   let child: ChildProcess | undefined;
   try {
     child = start(
@@ -70,7 +70,7 @@ export async function qemuImg(job: Job): Promise<Ended> {
     for (const { fd } of ends) engine().closeFd(fd);
   }
   try {
-    if (secret) hand(child.stdio[FIRST_FD + ends.length] as Writable, secret);
+    if (secret) hand(child.stdin as Writable, secret);
     const [out, err, code] = await Promise.all([
       said(child.stdout as Readable, job.onShare),
       said(child.stderr as Readable),
@@ -93,14 +93,18 @@ export async function mustRun(job: Job): Promise<Ended> {
   return ended;
 }
 
+/** In a group of its own, which is killed together. */
 function start(job: Job, fds: readonly number[]): ChildProcess {
-  const numbers = [...fds, ...(job.secret ? [0] : [])].map((_, i) => FIRST_FD + i);
-  const limits = ['--core=0', `--as=${MEMORY_MAX_BYTES}`];
+  const numbers = fds.map((_, i) => FIRST_FD + i);
   const uid = TRANSIENT_UIDS.first + (process.pid % TRANSIENT_UIDS.count);
-  return spawn('prlimit', [...limits, 'qemu-img', ...job.words(numbers)], {
-    stdio: ['ignore', 'pipe', 'pipe', ...fds, ...(job.secret ? (['pipe'] as const) : [])],
+  const limited = ['prlimit', '--core=0', `--as=${MEMORY_MAX_BYTES}`, 'qemu-img', ...job.words(numbers)];
+  // What Node calls a pipe is a socket, which cannot be opened by its name as qemu-img does with a secret's file.
+  const [program = '', ...words] = job.secret ? ['sh', '-c', 'cat | exec "$@"', 'sh', ...limited] : limited;
+  return spawn(program, words, {
+    stdio: [job.secret ? 'pipe' : 'ignore', 'pipe', 'pipe', ...fds],
     cwd: '/',
     env: { PATH: process.env.PATH, LC_ALL: 'C' },
+    detached: true,
     ...(job.apart && process.getuid?.() === 0 ? { uid, gid: uid } : {}),
   });
 }

@@ -24,6 +24,7 @@ const COMMANDS = [
   'rewrap',
   'image import',
   'image copy',
+  'image export',
   'recover check',
   'kms access-key create',
   'kms backup',

@@ -140,3 +140,41 @@ t.test('a disk becomes an image, that one encrypted, and a disk again', async (t
   const left = readdirSync(at('pool')).filter((name) => /^\.(?!index)/.test(name));
   t.same(left, [], 'nothing is left aside');
 });
+
+t.test('an image leaves as other programs read it, and an encrypted one never plain', async (t) => {
+  const r = rig(t);
+  const { at, json, sealdisk } = r;
+  await json('key', 'create', '--alias', 'bar');
+  const bytes = rawDisk(r, 'raw');
+  await json('image', 'import', at('raw'), '--name', 'plain');
+  await json('image', 'import', at('raw'), '--name', 'sealed', '--key', 'alias/bar');
+  await json('image', 'export', 'plain', at('plain.qcow2'), '--format', 'qcow2');
+  const compare = ['compare', '-f', 'qcow2', '-F', 'raw', at('plain.qcow2'), at('raw')];
+  t.match(await run('qemu-img', compare), { code: 0 });
+
+  t.match(await json('image', 'export', 'sealed', at('luks')), { format: 'luks' });
+  await json('export-data-key', 'sealed', '--out', at('key'), '--yes');
+  const test = ['open', '--test-passphrase', '--volume-key-file', at('key'), at('luks')];
+  t.match(await run('cryptsetup', test), { code: 0 }, 'cryptsetup opens it with its data key');
+  t.ok(readFileSync(at('luks')).equals(readFileSync(at('pool/sealed'))));
+
+  writeFileSync(at('passphrase'), 'correct horse\n');
+  writeFileSync(at('secret'), 'correct horse');
+  const asQcow2 = ['--format', 'qcow2', '--passphrase-file', at('passphrase')];
+  await json('image', 'export', 'sealed', at('sealed.qcow2'), ...asQcow2);
+  t.notOk(readFileSync(at('sealed.qcow2')).includes(bytes.subarray(0, 4096)), 'enciphered');
+  const opened = `driver=qcow2,file.filename=${at('sealed.qcow2')},encrypt.key-secret=s`;
+  const raw = `driver=raw,file.filename=${at('raw')}`;
+  const secret = ['--object', `secret,id=s,file=${at('secret')}`];
+  t.match(await run('qemu-img', ['compare', ...secret, '--image-opts', opened, raw]), { code: 0 });
+
+  const before = names(r.dir);
+  for (const words of [
+    ['sealed', at('x'), '--format', 'raw'],
+    ['plain', at('x'), '--format', 'luks'],
+  ]) {
+    t.match(await sealdisk('image', 'export', ...words), { code: 4, err: /leaves as/ });
+  }
+  t.match(await sealdisk('image', 'export', 'plain', at('luks')), { code: 8, err: /already exists/ });
+  t.same(names(r.dir), before);
+});
