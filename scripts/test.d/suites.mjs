@@ -33,6 +33,7 @@ const nativeMake = (...words) => ['make', '-s', '-j2', '-f', 'native/test/Makefi
 const FILES = nativeMake('build/native-test/fast/files_vm');
 const NEEDS = {
   'interop/qemu-guest.test.js': ['scripts/qemu-guest'],
+  'interop/system-disk.test.js': ['scripts/qemu-guest'],
   'vm/filesystems.test.js': FILES,
   'vm/kernel-clients.test.js': FILES,
 };

@@ -9,8 +9,19 @@ import { once } from 'node:events';
 import type { Test } from 'tap';
 
 const DEADLINE_MS = 120_000;
-const MACHINE = ['-M', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nodefaults', '-no-reboot'];
-const CONSOLE = ['-display', 'none', '-monitor', 'none', '-serial', 'stdio'];
+export const MACHINE = [
+  '-M',
+  'q35',
+  '-accel',
+  'tcg',
+  '-cpu',
+  'max',
+  '-m',
+  '256',
+  '-nodefaults',
+  '-no-reboot',
+];
+export const CONSOLE = ['-display', 'none', '-monitor', 'none', '-serial', 'stdio'];
 const KERNEL = ['-kernel', 'build/qemu-guest/vmlinuz', '-initrd', 'build/qemu-guest/initramfs'];
 const COMMAND_LINE = ['-append', 'console=ttyS0 quiet panic=-1'];
 
