@@ -41,7 +41,7 @@ async function runSuite(suite) {
   if (suite.programs.length === 0) return;
   say(`--- ${suite.name}\n`);
   if (suite.where === 'guest') await runInGuest(suite.programs, done, onLine);
-  else await runHere(suite.programs, Math.min(suite.jobs, availableParallelism()), done, onLine);
+  else await runHere(suite.programs, Math.min(suite.jobs, availableParallelism() + 1), done, onLine);
 }
 
 mkdirSync('build', { recursive: true });

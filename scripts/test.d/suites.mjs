@@ -77,16 +77,18 @@ function nativeGuestPrograms() {
 
 const STYLE = { name: 'style/lint', command: ['scripts/test.d/style'], timeoutS: 300 };
 
-/** Suites in the order they run; `where` is here or guest. */
+/**
+ * Suites in the order they run; `where` is here or guest. There are more jobs than processors, for a test also waits: for
+ * time, and for others.
+ */
 export function suites() {
   const vm = filesIn('vm/');
   return [
-    { name: 'style', where: 'here', jobs: 1, programs: [STYLE] },
-    { name: 'native', where: 'here', jobs: 2, programs: nativePrograms() },
+    { name: 'native', where: 'here', jobs: 3, programs: [STYLE, ...nativePrograms()] },
     {
       name: 'unit',
       where: 'here',
-      jobs: 2,
+      jobs: 3,
       programs: rooms()
         .flatMap(filesIn)
         .map((f) => nodeProgram('unit', f)),
