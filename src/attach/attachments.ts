@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { readObject } from '../disk/object.js';
 import { engine, type GateState } from '../engine/engine.js';
 import { fail, isFailure, SealdiskError } from '../errors.js';
+import { UUID } from '../luks2/label.js';
 import { mayTouch } from '../pool/may.js';
 import { askControl, type ControlStatus } from './control.js';
 import {
@@ -37,8 +38,6 @@ import {
 import type { ServerReport } from './supervisor.js';
 
 const SUPERVISOR = fileURLToPath(new URL('../../dist/bin/supervisor-main.cjs', import.meta.url));
-/** What another program connected a device with need not be one. */
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const STATUS_TIMEOUT_MS = 2_000;
 const DETACH_TIMEOUT_MS = 60_000;
 /** How long a server that is just being replaced may take to answer a detach. */
@@ -177,6 +176,7 @@ async function deviceOf(target: string): Promise<Detached> {
 /** The UUID that a device was connected for, or that a disk has. */
 async function uuidOf(target: string): Promise<string | undefined> {
   const index = indexOf(target);
+  // What another program connected a device with need not be one.
   if (index !== undefined) return UUID.exec(ownerOf(index) ?? '')?.[0];
   return (await readObject(target)).uuid;
 }

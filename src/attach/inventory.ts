@@ -1,9 +1,9 @@
 /** What there is: the objects of a pool, and what is in service on this machine wherever its file lies. */
 
-import { realpathSync } from 'node:fs';
 import type { ObjectKind } from '../luks2/label.js';
 import { currentCaller, isOwn } from '../policy/caller.js';
 import type { Entry, Unreadable } from '../pool/entry.js';
+import { absolute } from '../pool/resolve.js';
 import { scanPool } from '../pool/scan.js';
 import { type Attachment, list } from './attachments.js';
 
@@ -32,21 +32,13 @@ export async function inventory(poolDir: string): Promise<Inventory> {
   const [pool, attachments] = await Promise.all([scanPool(poolDir), list()]);
   const byPath = new Map(attachments.map((one) => [one.path, one]));
   const listed = pool.entries.map((entry) => {
-    const attachment = byPath.size > 0 ? byPath.get(realPathOf(entry.path)) : undefined;
+    const attachment = byPath.size > 0 ? byPath.get(absolute(entry.path)) : undefined;
     if (attachment) byPath.delete(attachment.path);
     return listedOf(entry, attachment);
   });
   const elsewhere = [...byPath.values()].map(listedElsewhere);
   const seen = [...listed, ...elsewhere].filter(({ tags }) => isOwn(caller, tags));
   return { listed: seen, unreadable: caller.guest ? [] : pool.unreadable };
-}
-
-function realPathOf(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
 }
 
 const NOT_IN_SERVICE = { device: null, address: null, serverPid: null };

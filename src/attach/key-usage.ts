@@ -12,6 +12,7 @@ import { errnoOf } from '../errors.js';
 import { MAGIC } from '../luks2/header.js';
 import type { ObjectKind } from '../luks2/label.js';
 import { type Entry, entryAt, type Unreadable } from '../pool/entry.js';
+import { inTurns } from '../pool/in-turns.js';
 import { type Attachment, list } from './attachments.js';
 
 export interface KeyNames {
@@ -40,8 +41,6 @@ export interface KeyUsage {
   readonly unreadable: readonly Unreadable[];
 }
 
-/** How many headers are read at once. */
-const AT_ONCE = 16;
 /** Folders at the top of a pool that hold no objects. */
 const NO_OBJECTS = ['kms', 'lost+found'];
 
@@ -118,12 +117,4 @@ async function addFiles(
     if (what?.isFile() || what?.isBlockDevice()) paths.add(path);
     else if (link?.isDirectory() && !passedOver.includes(name)) await addFiles(path, [], paths, unreadable);
   }
-}
-
-async function inTurns<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const rest = items.values();
-  const worker = async (): Promise<void> => {
-    for (const item of rest) await work(item);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }

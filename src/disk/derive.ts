@@ -19,7 +19,7 @@ import { openBacking } from './backing.js';
 import { cloneFile } from './clone.js';
 import { sealOf, unwrapDataKey } from './envelope.js';
 import { setFileSize } from './file-size.js';
-import { readObject, type StoredObject } from './object.js';
+import { readingLock, readObject, type StoredObject } from './object.js';
 import { KMS_TIMEOUT_MS } from './patience.js';
 import { newLabel, writeLabel } from './plain.js';
 
@@ -110,11 +110,11 @@ const labelOf = ({ label: { object, name, source, createdAt, tags } }: StoredObj
   tags,
 });
 
-/** Under a lock that keeps away whoever would write: snapshots and images are never written. */
+/** Under a lock that keeps away whoever would write. */
 export async function bringDetached(source: StoredObject, toPath: string): Promise<void> {
   const file = await openBacking(source.path, 'read');
   try {
-    const mode = source.label.object.kind === 'disk' ? 'exclusive' : 'shared';
+    const mode = readingLock(source.label.object.kind);
     await withLock(file.fd, source.path, mode, () => cloneFile(source.path, toPath));
   } finally {
     await file.close();

@@ -15,6 +15,7 @@ import { type BulkOptions, runPiece } from './bulk.js';
 import { type CreatedDisk, createDisk, type NewDisk, type Unpublished, wholeSectors } from './create.js';
 import { unwrapDataKey } from './envelope.js';
 import { checkPlain, type Held, withHeld } from './held-file.js';
+import { readingLock } from './object.js';
 import type { DiskDescription } from './read.js';
 
 /** What is to be made; it is as large as its source, or larger where `sizeBytes` says so. */
@@ -108,7 +109,7 @@ export async function reencryptTo(
   const { path, offsetBytes, sizeBytes, sectorSize, holes } = disk;
   const file = await openBacking(path, 'read');
   try {
-    return await withLock(file.fd, path, 'shared', async () => {
+    return await withLock(file.fd, path, readingLock(disk.token.object.kind), async () => {
       const key = await unwrapDataKey(disk.header, sourceProvider, options);
       try {
         const place = { path, fd: file.fd, offsetBytes, sectorSize, key, holes };

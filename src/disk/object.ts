@@ -2,7 +2,8 @@
 
 import { basename } from 'node:path';
 import { isFailure } from '../errors.js';
-import type { Label } from '../luks2/label.js';
+import type { Label, ObjectKind } from '../luks2/label.js';
+import type { LockMode } from '../luks2/lock.js';
 import { readPlain } from './plain.js';
 import { type DiskDescription, readDisk } from './read.js';
 
@@ -35,6 +36,12 @@ export async function readObject(path: string): Promise<StoredObject> {
     return { ...plain, encrypted: undefined };
   }
 }
+
+/**
+ * The lock under which its payload may be read: snapshots and images are never written, so a server that holds the shared
+ * lock on one is no hindrance; a disk in service is.
+ */
+export const readingLock = (kind: ObjectKind): LockMode => (kind === 'disk' ? 'exclusive' : 'shared');
 
 /** What people call it: its name, or that of its file. */
 export const nameOf = ({ label, path }: Pick<StoredObject, 'label' | 'path'>): string =>

@@ -12,7 +12,7 @@ import { basename } from 'node:path';
 import { engine } from '../engine/engine.js';
 import { fail, isFailure } from '../errors.js';
 import { isObject, parseJson } from '../luks2/json.js';
-import { decodeLabel, encodeLabel, type Label, type ObjectKind, objectIdOf } from '../luks2/label.js';
+import { decodeLabel, encodeLabel, type Label, type ObjectKind, objectIdOf, UUID } from '../luks2/label.js';
 import { madeAside } from './aside.js';
 import { openBacking, sizeOf } from './backing.js';
 import { setFileSize } from './file-size.js';
@@ -22,7 +22,6 @@ const ATTRIBUTE = 'user.sealdisk';
 /** What a plain disk is served in. */
 export const PLAIN_SECTOR_BYTES = 512n;
 const SUFFIX = /(?:\.(snapshot|image))?\.(?:raw|img)$/;
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export interface PlainDisk {
   readonly path: string;

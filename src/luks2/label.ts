@@ -14,6 +14,9 @@ export const TAGS_MAX = 50;
 export const TAG_KEY_MAX_BYTES = 128;
 export const TAG_VALUE_MAX_BYTES = 256;
 
+/** As sealdisk and cryptsetup write one. */
+export const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 export const KINDS = ['disk', 'snapshot', 'image'] as const;
 export type ObjectKind = (typeof KINDS)[number];
 

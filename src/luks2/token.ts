@@ -10,7 +10,16 @@
 import { fail } from '../errors.js';
 import type { Luks2Header } from './header.js';
 import { isObject, type JsonObject, type JsonValue, show } from './json.js';
-import { decodeLabel, encodeLabel, LABEL_FIELDS, type Label, onlyFields, refuse, text } from './label.js';
+import {
+  decodeLabel,
+  encodeLabel,
+  LABEL_FIELDS,
+  type Label,
+  onlyFields,
+  refuse,
+  text,
+  UUID,
+} from './label.js';
 import { bytesOf, OBJECTS_MAX } from './metadata.js';
 
 export const TOKEN_TYPE = 'sealdisk-kms';
@@ -20,7 +29,6 @@ export const KEY_URI_MAX_BYTES = 1024;
 export const KEY_ID_MAX_BYTES = 512;
 /** AWS KMS needs some 230 bytes, an RSA-4096 wrapping 512; the JSON area of 12 KiB bounds what makes sense. */
 export const WRAPPED_KEY_MAX_BYTES = 4096;
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export interface SealdiskToken extends Label {
   readonly version: 1;

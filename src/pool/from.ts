@@ -60,10 +60,27 @@ export async function makeFrom(source: StoredObject, from: From): Promise<Stored
   await mayMake(action, { ...made, name: name || basename(path), keyUri: keyUri ?? null }, environment);
   const sized = sizeBytes === undefined ? made : { ...made, sizeBytes };
   if (keyUri === undefined) return derive(source, sized, undefined, from.bring);
-  if (keyUri !== present || tags.owner !== owner) return encipher(source, sized, keyUri, from);
-  const provider = await openProvider(keyUri, environment);
+  const shares = tags.owner === owner && (await isUnder(source, from.keyUri, environment));
+  if (!shares) return encipher(source, sized, keyUri, from);
+  const provider = await openProvider(present ?? keyUri, environment);
   try {
     return await derive(source, sized, provider, from.bring);
+  } finally {
+    await provider.close();
+  }
+}
+
+/** Whether the source's data key is wrapped by the key that the user names: a label may be another key's by now. */
+async function isUnder(
+  { encrypted }: StoredObject,
+  keyUri: string | undefined,
+  environment: ProviderEnvironment,
+): Promise<boolean> {
+  if (encrypted === undefined || keyUri === undefined) return encrypted !== undefined;
+  const provider = await openProvider(keyUri, { ...environment, namedByOwner: true });
+  try {
+    const { keyId } = await provider.describeKey(undefined, { timeoutMs: KMS_TIMEOUT_MS });
+    return keyId === encrypted.token.keyId;
   } finally {
     await provider.close();
   }

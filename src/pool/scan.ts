@@ -11,11 +11,10 @@ import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, fail } from '../errors.js';
 import { type Entry, entryAt, type Unreadable } from './entry.js';
+import { inTurns } from './in-turns.js';
 
 const INDEX = '.index.json';
 const INDEX_VERSION = 1;
-/** How many files are read at once. */
-const AT_ONCE = 16;
 /** A file that was changed so short a time ago can change again and bear the same times. */
 const SETTLED_MS = 2_000;
 
@@ -33,8 +32,8 @@ interface Remembered {
 
 type Index = Readonly<Record<string, Remembered>>;
 
-/** Reads the pool; a folder that is not there is an empty pool. DISK_IO. */
-export async function scanPool(poolDir: string): Promise<PoolObjects> {
+/** Reads the pool; a folder that is not there is an empty pool. `nowMs` is the time of the files' changes. DISK_IO. */
+export async function scanPool(poolDir: string, nowMs = Date.now()): Promise<PoolObjects> {
   const before = await readIndex(poolDir);
   const files = filesOf(poolDir);
   const now: Record<string, Remembered> = {};
@@ -49,7 +48,7 @@ export async function scanPool(poolDir: string): Promise<PoolObjects> {
       if (known.entry) entries.push({ ...known.entry, path: join(poolDir, name) });
     }
   }
-  const settledMs = BigInt(Date.now() - SETTLED_MS);
+  const settledMs = BigInt(nowMs - SETTLED_MS);
   await inTurns(unknown, async ([name, stat]) => {
     const found = await entryAt(join(poolDir, name));
     if (found && 'why' in found) return void unreadable.push(found);
@@ -105,12 +104,4 @@ async function writeIndex(poolDir: string, files: Index): Promise<void> {
   } catch {
     await rm(aside, { force: true });
   }
-}
-
-async function inTurns<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const rest = items.values();
-  const worker = async (): Promise<void> => {
-    for (const item of rest) await work(item);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }

@@ -69,6 +69,15 @@ t.test('a data key is shared under one key by one owner, and never beyond', asyn
   await json('snapshot', 'create', 'data', '--name', 'monday');
   await json('create', 'hers', '--from', 'monday');
   await json('create', 'his', '--from', 'monday', '--tag', 'owner=bob');
+  const server = await r.serve('data', '--socket', at('s'));
+  const given = ['snapshot', 'create', 'data', '--name', 'given', '--tag', 'owner=bob'];
+  t.match(
+    await r.sealdisk(...given),
+    { code: 8 },
+    'what is enciphered anew is read whole, not while it is written',
+  );
+  t.notOk(existsSync(at('pool/given')));
+  await server.stop();
   await json('snapshot', 'copy', 'monday', '--name', 'sealed', '--key', 'alias/other');
   const keyOf = async (name: string) => {
     await json('export-data-key', name, '--out', at(`${name}.key`), '--yes');
@@ -77,8 +86,14 @@ t.test('a data key is shared under one key by one owner, and never beyond', asyn
   const own = await keyOf('data');
   t.equal(await keyOf('hers'), own);
   t.not(await keyOf('his'), own, 'another owner');
-  t.not(await keyOf('sealed'), own, 'another key');
-  for (const name of ['hers', 'his', 'sealed']) t.ok((await contentOf(r, name)).equals(bytes), name);
+  const sealed = await keyOf('sealed');
+  t.not(sealed, own, 'another key');
+  await json('key', 'alias', 'update', 'bar', 'local:alias/other');
+  await json('snapshot', 'copy', 'monday', '--name', 'moved', '--key', 'alias/bar');
+  t.not(await keyOf('moved'), own, 'a label that is another key by now');
+  const again = await json('snapshot', 'copy', 'sealed', '--name', 'again', '--key', 'alias/bar');
+  t.equal(await keyOf('again'), sealed, `the same key by another name (${again.keyUri})`);
+  for (const name of ['hers', 'his', 'sealed', 'moved']) t.ok((await contentOf(r, name)).equals(bytes), name);
 });
 
 t.test('a plain snapshot becomes an encrypted one, and nothing encrypted becomes plain', async (t) => {
